@@ -20,6 +20,7 @@ mod settings;
 mod store;
 mod telemetry;
 mod trusted_issuers;
+mod txn_tokens;
 mod workload_api;
 
 pub use crate::config::error::ConfigError;

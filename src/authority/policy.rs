@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::authority::access::RoleGrants;
 use crate::authority::registration::JwksUriPolicy;
+use crate::authority::registration::TxnTokenPolicy;
 use crate::authority::state::KeyPolicy;
 use crate::authority::state::LineagePolicy;
 
@@ -38,6 +39,8 @@ pub struct Policy {
     pub history: Duration,
     /// Whether workloads may act for each other.
     pub exchange: ExchangePolicy,
+    /// The transaction tokens that are issued. `None`: none are.
+    pub txn_tokens: Option<TxnTokenPolicy>,
 }
 
 /// Token exchange (RFC 8693), and what it takes: receipts of presentations and delegated tokens.

@@ -4,8 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use prost_types::Struct;
-use prost_types::value::Kind;
 use serde_json::Value;
 use serde_json::json;
 
@@ -19,6 +17,7 @@ use crate::cli::status::Needs;
 use crate::cli::thumbprint;
 use crate::cli::token_input::TokenInput;
 use crate::client::files;
+use crate::messages;
 use crate::proto::Decision;
 use crate::proto::DenyReason;
 use crate::proto::ValidateBindingRequest;
@@ -159,28 +158,10 @@ fn to_json(answer: &ValidateBindingResponse) -> Value {
         "evidence_grade": answer.evidence_grade().as_str_name(),
         "explanation": answer.explanation,
         "reference": Some(&answer.reference).filter(|reference| !reference.is_empty()),
-        "claims": answer.claims.as_ref().map(object),
+        "claims": answer.claims.as_ref().and_then(messages::json_object),
         "cache_until": answer.cache_until.as_ref().map(ToString::to_string),
         "receipt": Some(&answer.receipt).filter(|receipt| !receipt.is_empty()),
     })
-}
-
-fn object(claims: &Struct) -> Value {
-    Value::Object(claims.fields.iter().map(|(name, claim)| (name.clone(), value(claim))).collect())
-}
-
-fn value(claim: &prost_types::Value) -> Value {
-    match &claim.kind {
-        None | Some(Kind::NullValue(_)) => Value::Null,
-        Some(Kind::BoolValue(flag)) => Value::from(*flag),
-        Some(Kind::StringValue(text)) => Value::from(text.as_str()),
-        // Times are whole seconds, and are printed as integers.
-        Some(Kind::NumberValue(number)) => {
-            number.to_string().parse::<i64>().map_or_else(|_| Value::from(*number), Value::from)
-        }
-        Some(Kind::StructValue(members)) => object(members),
-        Some(Kind::ListValue(list)) => list.values.iter().map(value).collect(),
-    }
 }
 
 #[cfg(test)]
@@ -200,12 +181,5 @@ mod tests {
         assert!(text.starts_with("decision     DENY\nreason       CERTIFICATE_MISMATCH\n"), "{text}");
         assert!(!text.contains("match"), "{text}");
         assert_eq!(to_json(&answer)["reason"], "CERTIFICATE_MISMATCH");
-    }
-
-    #[test]
-    fn times_among_the_claims_stay_whole_numbers() {
-        let number = |number| prost_types::Value { kind: Some(Kind::NumberValue(number)) };
-        assert_eq!(value(&number(1_700_000_300.0)).to_string(), "1700000300");
-        assert_eq!(value(&number(0.5)).to_string(), "0.5");
     }
 }

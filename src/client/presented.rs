@@ -14,7 +14,13 @@ const RECEIPT: &str = "x-lanyard-receipt";
 /// What a caller presented with one request: the receipt of it, or else the caller's access token. It is a secret, and is never
 /// printed.
 #[derive(Clone)]
-pub struct Presented(Subject);
+pub struct Presented(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Receipt(String),
+    AccessToken(String),
+}
 
 impl Presented {
     /// Takes the receipt from the headers of an incoming request. Without one it takes the access token in `authorization`, which is
@@ -38,24 +44,27 @@ impl Presented {
 
     /// A receipt that came in another way, such as with the answer to `ValidateBinding`.
     pub fn receipt(text: impl Into<String>) -> Self {
-        Self(Subject::Receipt(text.into()))
+        Self(Kind::Receipt(text.into()))
     }
 
     /// An access token without a receipt.
     pub fn access_token(text: impl Into<String>) -> Self {
-        Self(Subject::AccessToken(text.into()))
+        Self(Kind::AccessToken(text.into()))
     }
 
     /// As a field of the request.
     pub(in crate::client) fn subject(&self) -> Subject {
-        self.0.clone()
+        match &self.0 {
+            Kind::Receipt(text) => Subject::Receipt(text.clone()),
+            Kind::AccessToken(text) => Subject::AccessToken(text.clone()),
+        }
     }
 
     /// The kind and the text.
     pub(in crate::client) fn parts(&self) -> [&str; 2] {
         match &self.0 {
-            Subject::Receipt(text) => ["receipt", text],
-            Subject::AccessToken(text) => ["access_token", text],
+            Kind::Receipt(text) => ["receipt", text],
+            Kind::AccessToken(text) => ["access_token", text],
         }
     }
 }

@@ -12,7 +12,7 @@ const PREFIX: &str = "LANYARD_";
 const SEPARATOR: &str = "__";
 
 /// The top-level keys of the file. A variable without any of them may have another purpose, such as `LANYARD_SERVER`.
-const SECTIONS: [&str; 24] = [
+const SECTIONS: [&str; 25] = [
     "audit",
     "dev",
     "exchange",
@@ -36,6 +36,7 @@ const SECTIONS: [&str; 24] = [
     "tokens",
     "trust",
     "trusted_issuers",
+    "txn_tokens",
     "workload_api",
 ];
 

@@ -37,6 +37,7 @@ use crate::config::settings::Listeners;
 use crate::config::store;
 use crate::config::telemetry::Telemetry;
 use crate::config::trusted_issuers;
+use crate::config::txn_tokens;
 use crate::config::workload_api::WorkloadApi;
 use crate::limits::Machine;
 use crate::telemetry;
@@ -70,6 +71,7 @@ pub(super) struct File {
     tokens: Tokens,
     #[serde(default)]
     exchange: ExchangePolicy,
+    txn_tokens: Option<txn_tokens::Section>,
     #[serde(default)]
     roles: Roles,
     #[serde(default)]
@@ -252,6 +254,7 @@ impl File {
                 keys: self.keys.policy()?,
                 history: self.history.keep.unwrap_or(DEFAULT_HISTORY),
                 exchange: self.exchange,
+                txn_tokens: self.txn_tokens.map(txn_tokens::Section::resolve).transpose()?,
             },
             drain_delay: self.tls.drain_delay.unwrap_or_default(),
             drain_timeout: self.tls.drain_timeout.unwrap_or(Duration::from_secs(20)),

@@ -27,6 +27,7 @@ pub mod short_answer;
 pub mod short_road;
 pub mod status;
 mod tokens;
+mod txn;
 mod whoami;
 mod wire;
 

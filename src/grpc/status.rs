@@ -146,6 +146,7 @@ pub fn exchange_refused(refusal: ExchangeRefusal) -> Status {
     let (code, reason) = match refusal {
         ExchangeRefusal::NotGranted(error) => return grant_error(error),
         ExchangeRefusal::NotEnabled => (Code::FailedPrecondition, "EXCHANGE_NOT_ENABLED"),
+        ExchangeRefusal::TxnTokensNotEnabled => (Code::FailedPrecondition, "TXN_TOKENS_NOT_ENABLED"),
         ExchangeRefusal::UnauthorizedClient => (Code::PermissionDenied, "UNAUTHORIZED_CLIENT"),
         ExchangeRefusal::RequestMalformed(_) => (Code::InvalidArgument, INVALID_REQUEST),
         ExchangeRefusal::SubjectNotAccepted => (Code::InvalidArgument, "SUBJECT_NOT_ACCEPTED"),

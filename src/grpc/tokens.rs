@@ -23,6 +23,7 @@ use crate::grpc::revocations;
 use crate::grpc::status;
 use crate::grpc::status::INVALID_REQUEST;
 use crate::grpc::status::malformed;
+use crate::grpc::txn;
 use crate::grpc::whoami;
 use crate::messages;
 use crate::proto::AnnounceRotationRequest;
@@ -37,6 +38,7 @@ use crate::proto::ListRevocationsRequest;
 use crate::proto::ListRevocationsResponse;
 use crate::proto::RevokeTokenRequest;
 use crate::proto::RevokeTokenResponse;
+use crate::proto::TokenType;
 use crate::proto::WhoAmIRequest;
 use crate::proto::WhoAmIResponse;
 use crate::proto::exchange_token_request::Subject;
@@ -161,11 +163,20 @@ async fn exchange(
     mut caller: Caller,
     message: ExchangeTokenRequest,
 ) -> Result<ExchangeTokenResponse, Status> {
-    let (receipt, access_token) = match message.subject {
-        Some(Subject::Receipt(receipt)) => (Some(receipt), None),
-        Some(Subject::AccessToken(token)) => (sent(message.presentation_receipt), Some(token)),
-        None => (None, None),
-    };
+    let requested = TokenType::try_from(message.requested);
+    let requested = requested.map_err(|_| malformed("requested", "is no type of token that is issued here"))?;
+    let (mut receipt, mut access_token) = (None, None);
+    let mut parts =
+        txn::Parts { context: message.request_context, details: message.request_details, ..txn::Parts::default() };
+    match message.subject {
+        Some(Subject::Receipt(text)) => receipt = Some(text),
+        Some(Subject::AccessToken(token)) => {
+            (receipt, access_token) = (sent(message.presentation_receipt), Some(token))
+        }
+        Some(Subject::TxnToken(token)) => parts.txn_token = Some(token),
+        Some(Subject::UnsignedJson(json)) => parts.unsigned_json = Some(json),
+        None => {}
+    }
     let request = ExchangeRequest {
         client_id: sent(message.client_id),
         assertion: assertion(message.client_assertion_type, message.client_assertion),
@@ -175,11 +186,19 @@ async fn exchange(
         audience: message.audience,
         scope: message.scope,
     };
+    match requested {
+        TokenType::TxnToken => return txn::issue(authority, caller, request, parts).await,
+        TokenType::Unspecified | TokenType::AccessToken if parts.is_empty() => {}
+        TokenType::Unspecified | TokenType::AccessToken => {
+            return Err(malformed("subject", "or the context and details go only with a transaction token"));
+        }
+    }
     authority.discover(&mut caller, request.client_id.as_deref()).await;
     let exchanged = authority.exchange_token(&caller, &request).await;
     let issued = exchanged.map_err(status::refused(status::exchange_refused))?;
     Ok(ExchangeTokenResponse {
         access_token: issued.access_token,
+        issued: TokenType::AccessToken.into(),
         expires_in: issued.expires_in.try_into().ok(),
         scope: issued.scope.to_string(),
         bound_to: caller.identity.thumbprint().as_bytes().to_vec(),

@@ -1,4 +1,4 @@
-//! Token exchange at `POST /oauth2/token` (RFC 8693 section 2).
+//! Token exchange at `POST /oauth2/token` (RFC 8693 section 2), and in `txn` for transaction tokens.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -18,10 +18,14 @@ use crate::http::form::Form;
 use crate::http::headers::NO_STORE;
 
 /// The type of an access token (RFC 8693 section 3), of what is exchanged and of what is issued.
-const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+pub(super) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// The type of a receipt. It is ours: RFC 8693 section 3 permits any URI.
-const RECEIPT: &str = "urn:lanyard:params:oauth:token-type:presentation-receipt";
+pub(super) const RECEIPT: &str = "urn:lanyard:params:oauth:token-type:presentation-receipt";
+
+/// What goes only with a transaction token.
+pub(super) const CONTEXT: &str = "request_context";
+pub(super) const DETAILS: &str = "request_details";
 
 /// Reads the form. What a type says decides how its token is read, and never which parameters are there.
 pub(super) fn request(
@@ -52,6 +56,11 @@ pub(super) fn request(
     }
     if form.one("requested_token_type")?.is_some_and(|requested| requested != ACCESS_TOKEN) {
         return Err(OAuthError::invalid_request("the requested_token_type is not one that is issued here"));
+    }
+    if !form.all(CONTEXT).is_empty() || !form.all(DETAILS).is_empty() {
+        return Err(OAuthError::invalid_request(
+            "request_context and request_details go only with a transaction token",
+        ));
     }
     // Both end in the same claim, so they are judged together (RFC 8693 section 2.1).
     let audience = distinct(&[form.all("resource"), form.all("audience")].concat());
@@ -98,6 +107,8 @@ impl From<ExchangeRefusal> for OAuthError {
         let code = match refusal {
             ExchangeRefusal::NotGranted(error) => return error.into(),
             ExchangeRefusal::NotEnabled => return unsupported_grant_type(),
+            // As for any requested_token_type that is not issued.
+            ExchangeRefusal::TxnTokensNotEnabled => ErrorCode::INVALID_REQUEST,
             ExchangeRefusal::UnauthorizedClient => ErrorCode::UnauthorizedClient,
             // RFC 8693 section 2.2.2: an unacceptable subject_token is no invalid_grant.
             ExchangeRefusal::RequestMalformed(_) | ExchangeRefusal::SubjectNotAccepted => ErrorCode::INVALID_REQUEST,

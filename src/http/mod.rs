@@ -22,6 +22,7 @@ mod registration_error;
 mod revoke;
 pub mod spiffe_bundle;
 mod token;
+mod txn;
 
 use std::sync::Arc;
 

@@ -52,11 +52,12 @@ const REGISTRANTS_OWN: [&str; 14] = [
 
 /// Metadata that restricts a client and that only an operator sets, each with its refusal: a registrant that sends it must
 /// not believe that it is in effect.
-const OPERATORS_OWN: [(&str, &str); 4] = [
+const OPERATORS_OWN: [(&str, &str); 5] = [
     ("client_ca", "client_ca is for an operator to set: leave it out"),
     ("disabled", "disabled is for an operator to set: leave it out"),
     ("exchange", "exchange is for an operator to set: leave it out"),
     ("delegates", "delegates is for an operator to set: leave it out"),
+    ("txn", "txn is for an operator to set: leave it out"),
 ];
 
 #[derive(Debug, Deserialize)]

@@ -21,6 +21,7 @@ use crate::http::error::OAuthError;
 use crate::http::exchange;
 use crate::http::form::Form;
 use crate::http::headers::NO_STORE;
+use crate::http::txn;
 
 pub(super) async fn issue(
     State(authority): State<Arc<Authority>>,
@@ -43,6 +44,11 @@ pub(super) async fn issue(
     // 4.2: it is optional with an assertion.
     if client_id.is_none() && !assertion.is_present() {
         return Err(OAuthError::invalid_request("client_id is missing"));
+    }
+    if exchanges && form.one("requested_token_type")? == Some(txn::TXN_TOKEN) {
+        let request = txn::request(&form, client_id, assertion)?;
+        authority.discover(&mut caller, client_id).await;
+        return txn::answer(&authority, &caller, &request).await.map(IntoResponse::into_response);
     }
     if exchanges {
         let request = exchange::request(&form, client_id, assertion)?;

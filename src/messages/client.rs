@@ -41,6 +41,7 @@ impl TryFrom<Client> for ClientMetadata {
             rotation: set(client.rotation),
             exchange: client.exchange.into_iter().map(exchange::rule).collect::<Result<_, _>>()?,
             delegates: client.delegates.map(|delegates| delegates.clients),
+            txn: client.txn.into_iter().map(exchange::txn_rule).collect::<Result<_, _>>()?,
             owner: set(client.owner),
             managed_by: set(client.managed_by),
             issuer: set(client.issuer),
@@ -80,6 +81,7 @@ impl From<ClientMetadata> for Client {
             rotation: metadata.rotation.unwrap_or_default(),
             exchange: metadata.exchange.into_iter().map(exchange::exchange_rule).collect(),
             delegates: metadata.delegates.map(|clients| Delegates { clients }),
+            txn: metadata.txn.into_iter().map(exchange::txn_rule_message).collect(),
             owner: metadata.owner.unwrap_or_default(),
             managed_by: metadata.managed_by.unwrap_or_default(),
             issuer: metadata.issuer.unwrap_or_default(),
@@ -121,7 +123,7 @@ impl Masked for Client {
             self, from, field: token_endpoint_auth_method, spiffe_id, tls_client_auth_subject_dn, tls_client_auth_san_dns,
             tls_client_auth_san_uri, tls_client_auth_san_ip, tls_client_auth_san_email, client_ca, jwks, jwks_uri,
             certificate_pem, scope, audience, grant_types, tls_client_certificate_bound_access_tokens, access_token_ttl,
-            rotation, exchange, delegates, owner, managed_by, disabled, issuer, subject, claims,
+            rotation, exchange, delegates, txn, owner, managed_by, disabled, issuer, subject, claims,
         );
         Some(())
     }

@@ -2,6 +2,7 @@
 
 use crate::authority::registration::ExchangeRuleMetadata;
 use crate::authority::registration::ScopeGrantMetadata;
+use crate::authority::registration::TxnRuleMetadata;
 use crate::authority::resources::DelegatedMetadata;
 use crate::messages::common::Malformed;
 use crate::messages::common::duration;
@@ -10,10 +11,10 @@ use crate::messages::common::set;
 use crate::proto::Delegated;
 use crate::proto::ExchangeRule;
 use crate::proto::ScopeGrant;
+use crate::proto::TxnRule;
 
 pub(super) fn rule(rule: ExchangeRule) -> Result<ExchangeRuleMetadata, Malformed> {
     let ExchangeRule { subjects, presented_at, audience, grants, presentation, least_evidence, ttl, max_actors } = rule;
-    let grant = |ScopeGrant { needs, gives }: ScopeGrant| ScopeGrantMetadata { needs, gives };
     Ok(ExchangeRuleMetadata {
         subjects,
         presented_at,
@@ -38,17 +39,50 @@ pub fn exchange_rule(rule: ExchangeRuleMetadata) -> ExchangeRule {
         ttl,
         max_actors,
     } = rule;
-    let grant = |ScopeGrantMetadata { needs, gives }: ScopeGrantMetadata| ScopeGrant { needs, gives };
     ExchangeRule {
         subjects,
         presented_at,
         audience,
-        grants: grants.into_iter().map(grant).collect(),
+        grants: grants.into_iter().map(grant_message).collect(),
         presentation: presentation.unwrap_or_default(),
         least_evidence: least_evidence.unwrap_or_default(),
         ttl: ttl.map(duration_message),
         max_actors: max_actors.unwrap_or_default(),
     }
+}
+
+pub(super) fn txn_rule(rule: TxnRule) -> Result<TxnRuleMetadata, Malformed> {
+    let TxnRule { subjects, presented_at, grants, scope, details, context, ttl } = rule;
+    Ok(TxnRuleMetadata {
+        subjects,
+        presented_at: set(presented_at),
+        grants: grants.into_iter().map(grant).collect(),
+        scope: set(scope),
+        details,
+        context,
+        ttl: duration("txn", ttl)?,
+    })
+}
+
+pub(super) fn txn_rule_message(rule: TxnRuleMetadata) -> TxnRule {
+    let TxnRuleMetadata { subjects, presented_at, grants, scope, details, context, ttl } = rule;
+    TxnRule {
+        subjects,
+        presented_at: presented_at.unwrap_or_default(),
+        grants: grants.into_iter().map(grant_message).collect(),
+        scope: scope.unwrap_or_default(),
+        details,
+        context,
+        ttl: ttl.map(duration_message),
+    }
+}
+
+fn grant(ScopeGrant { needs, gives }: ScopeGrant) -> ScopeGrantMetadata {
+    ScopeGrantMetadata { needs, gives }
+}
+
+fn grant_message(ScopeGrantMetadata { needs, gives }: ScopeGrantMetadata) -> ScopeGrant {
+    ScopeGrant { needs, gives }
 }
 
 pub(super) fn delegated(delegated: Delegated) -> DelegatedMetadata {

@@ -5,6 +5,7 @@ mod client;
 mod common;
 mod exchange;
 mod grant;
+mod json;
 mod resource;
 
 pub use crate::messages::change::change_of_client;
@@ -17,3 +18,4 @@ pub use crate::messages::common::etag;
 pub use crate::messages::common::revision;
 pub use crate::messages::common::timestamp;
 pub use crate::messages::exchange::exchange_rule;
+pub use crate::messages::json::json_object;

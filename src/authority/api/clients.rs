@@ -185,15 +185,13 @@ impl Authority {
             return Err(invalid("audience", problem).into());
         }
         let snapshot = self.snapshot.load();
-        let rules = registration.terms.exchange.iter().flat_map(|exchange| &exchange.rules);
-        for (grant, rule) in rules.flat_map(|rule| rule.grants.iter().map(move |grant| (grant, rule))) {
-            for (scope, audience) in [(&grant.needs, &rule.presented_at), (&grant.gives, &rule.audience)] {
-                let resource = snapshot.resources.named(audience);
-                let defined = resource.and_then(|resource| resource.registration.defined.as_deref());
-                if defined.is_some_and(|defined| !defined.covers(scope)) {
-                    let problem = format!("grants: '{scope}' is not among the scopes that {audience} defines");
-                    return Err(invalid("exchange", &problem).into());
-                }
+        let exchange = registration.terms.exchange.iter();
+        for (field, scope, audience) in exchange.flat_map(|exchange| exchange.scopes_of_resources()) {
+            let resource = snapshot.resources.named(audience);
+            let defined = resource.and_then(|resource| resource.registration.defined.as_deref());
+            if defined.is_some_and(|defined| !defined.covers(scope)) {
+                let problem = format!("grants: '{scope}' is not among the scopes that {audience} defines");
+                return Err(invalid(field, &problem).into());
             }
         }
         if let Some(other) = snapshot.directory.conflicting_client(&registration) {

@@ -49,7 +49,7 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 type Granted = (Exchange, ExchangeSubject);
 
 /// A refused exchange, with the steps up to there.
-type NotExchanged = (ExchangeError, Vec<Step>);
+pub(super) type NotExchanged = (ExchangeError, Vec<Step>);
 
 impl Authority {
     /// Exchanges what was presented to the caller for a token of its own, bound to the certificate of its connection.
@@ -71,7 +71,10 @@ impl Authority {
                 self.record_exchanged(&caller.identity, &exchange, &claims);
                 Ok(token)
             }
-            Err((error, steps)) => Err(self.record_exchange_refused(caller, request, error, steps)),
+            Err((error, steps)) => {
+                self.metrics.exchange_refused(error);
+                Err(self.record_exchange_refused(caller, request, error, steps))
+            }
         }
     }
 
@@ -108,7 +111,7 @@ impl Authority {
     }
 
     /// What is to be exchanged, verified as what it is said to be.
-    fn subject(&self, view: &View, request: &ExchangeRequest) -> Result<ExchangeSubject, ExchangeError> {
+    pub(super) fn subject(&self, view: &View, request: &ExchangeRequest) -> Result<ExchangeSubject, ExchangeError> {
         let receipt = request.receipt.as_deref().map(|text| self.verified_receipt(view, text));
         let receipt = receipt.transpose().map_err(|_| ExchangeError::ReceiptInvalid)?;
         let token = match (&request.access_token, &receipt) {
@@ -180,7 +183,7 @@ impl Authority {
         let ended = |check| move |error: ExchangeError| (error, ended_at(check, error));
         let jti = match &subject.receipt {
             Some(receipt) => {
-                self.spend(view, receipt, exchange).await.map_err(ended(Check::Presentation))?;
+                self.spend(view, receipt, &exchange.audience).await.map_err(ended(Check::Presentation))?;
                 receipt.jti_of(&redemption(caller, exchange, &exchange.scope.to_string()))
             }
             None => self.random_id().map_err(|_| ended(Check::Signing)(GrantError::ServerError.into()))?,
@@ -193,13 +196,18 @@ impl Authority {
     }
 
     /// Redeems a receipt that may be redeemed once. It is the only exchange that waits for the store.
-    async fn spend(&self, view: &View, receipt: &VerifiedReceipt, exchange: &Exchange) -> Result<(), ExchangeError> {
+    pub(super) async fn spend(
+        &self,
+        view: &View,
+        receipt: &VerifiedReceipt,
+        target: &str,
+    ) -> Result<(), ExchangeError> {
         let resource = view.snapshot.resources.named(&receipt.receipt.at);
         let receipts = resource.and_then(|resource| resource.registration.receipts.as_ref());
         if receipts.is_none_or(|receipts| receipts.once == Once::Effect) {
             return Ok(());
         }
-        self.spend_receipt(receipt, &exchange.audience).await.map_err(|error| match error {
+        self.spend_receipt(receipt, target).await.map_err(|error| match error {
             NotSpent::Before => ExchangeError::ReceiptSpent,
             NotSpent::Unavailable => ExchangeError::StoreUnavailable,
         })
@@ -244,6 +252,6 @@ fn redemption<'a>(caller: &Caller, exchange: &'a Exchange, scope: &'a str) -> Re
 }
 
 /// The only step of a refused exchange.
-fn ended_at(check: Check, error: ExchangeError) -> Vec<Step> {
+pub(super) fn ended_at(check: Check, error: ExchangeError) -> Vec<Step> {
     one_step(check, &error.to_string(), "")
 }

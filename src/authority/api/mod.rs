@@ -44,6 +44,7 @@ mod signing_keys;
 mod simulation;
 mod store_feed;
 mod tokens;
+mod txn;
 mod unique_index;
 mod vouching;
 mod warnings;

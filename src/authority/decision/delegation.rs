@@ -35,7 +35,7 @@ impl Delegable for ClientRegistration {
             ("tls_client_certificate_bound_access_tokens", terms.bound),
             // Another certificate of the same name would do.
             ("rotation", terms.rotation == Rotation::Strict),
-            // It would let its clients speak for those of others.
+            // It would let its clients speak for those of others. Nor does `txn` go without the grant.
             ("exchange", terms.exchange.as_ref().is_none_or(|exchange| !exchange.granted && exchange.rules.is_empty())),
             ("delegates", terms.exchange.as_ref().is_none_or(|exchange| exchange.delegates.is_none())),
             // A pattern that is disabled disables what others registered below it.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::decision::client_assertion::ClientAssertion;
+use crate::authority::decision::exchange_client::authenticated;
+use crate::authority::decision::exchange_client::consented;
+use crate::authority::decision::exchange_client::terms_of;
 use crate::authority::decision::exchange_error::ExchangeError;
 use crate::authority::decision::grant::Credentials;
-use crate::authority::decision::grant::authenticate_by_steps;
-use crate::authority::decision::grant_error::GrantError;
 use crate::authority::decision::steps::Check;
 use crate::authority::decision::steps::Step;
 use crate::authority::decision::steps::Steps;
@@ -19,7 +20,6 @@ use crate::authority::decision::steps::Walk;
 use crate::authority::decision::steps::compared;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::registration::ClientId;
-use crate::authority::registration::ClientStatus;
 use crate::authority::registration::ExchangeRule;
 use crate::authority::registration::ExchangeTerms;
 use crate::authority::registration::Presentation;
@@ -71,7 +71,7 @@ pub struct ExchangeSubject {
 
 impl ExchangeSubject {
     /// What the receipt says.
-    fn presented(&self) -> Option<&Receipt<'static>> {
+    pub(super) fn presented(&self) -> Option<&Receipt<'static>> {
         self.receipt.as_ref().map(|verified| &verified.receipt)
     }
 }
@@ -142,14 +142,8 @@ pub fn explain_exchange(exchanging: &Exchanging<'_>) -> Vec<Step> {
 
 fn exchange_by_steps(exchanging: &Exchanging<'_>, walk: &mut impl Walk) -> Result<Exchange, ExchangeError> {
     let Exchanging { snapshot, credentials, request, now, .. } = exchanging;
-    let (client_id, client) = authenticated(exchanging, walk)?;
-    walk.at(Check::GrantType, || {
-        let registered = client.registration.metadata().grant_types.join(" ");
-        (registered, "token exchange, registered by an operator".to_owned())
-    });
-    // Whoever registers itself may not let itself speak for others.
-    let terms = client.registration.terms.exchange.as_deref().filter(|_| client.record.dynamic.is_none());
-    let terms = terms.filter(|terms| terms.granted).ok_or(ExchangeError::UnauthorizedClient)?;
+    let (client_id, client) = authenticated(snapshot, *credentials, request.client_id.as_deref(), *now, walk)?;
+    let terms = terms_of(&client, walk)?;
     walk.at(Check::Request, || (request.audience.join(" "), "one target, and no actor but the client".to_owned()));
     let target = match request.audience.as_slice() {
         [] => return Err(ExchangeError::RequestMalformed("the target is missing: name it as the audience")),
@@ -208,23 +202,6 @@ fn exchange_by_steps(exchanging: &Exchanging<'_>, walk: &mut impl Walk) -> Resul
     Ok(Exchange { client_id, client, subject, actors, ancestry, audience, scope, issued, expires, reported })
 }
 
-/// The client of the request, as at any other token request. The new token is always bound, so the certificate is the client's.
-fn authenticated(
-    exchanging: &Exchanging<'_>,
-    walk: &mut impl Walk,
-) -> Result<(ClientId, Arc<RegisteredClient>), ExchangeError> {
-    let Exchanging { snapshot, credentials, request, now, .. } = exchanging;
-    walk.at(Check::ClientId, || {
-        let sent = request.client_id.clone().unwrap_or_default();
-        (sent, "a client_id, or an SVID that names the client".to_owned())
-    });
-    let credentials = Credentials { unbound_tokens: false, ..*credentials };
-    let named = credentials.name(request.client_id.as_deref())?;
-    let client_id = named.ok_or(GrantError::InvalidRequest)?;
-    let client = authenticate_by_steps(snapshot, credentials, &client_id, *now, walk).map_err(GrantError::from)?;
-    Ok((client_id, client))
-}
-
 /// An actor token adds nothing: the client is the actor. Some libraries always send one.
 fn own_actor(exchanging: &Exchanging<'_>, client_id: &ClientId) -> Result<(), ExchangeError> {
     match exchanging.actor_token {
@@ -240,7 +217,7 @@ fn own_actor(exchanging: &Exchanging<'_>, client_id: &ClientId) -> Result<(), Ex
 }
 
 /// Whether a client may redeem a receipt: the resource still names it, and the receipt nobody else.
-fn is_for(snapshot: &Snapshot, receipt: &Receipt<'_>, client_id: &ClientId) -> bool {
+pub(super) fn is_for(snapshot: &Snapshot, receipt: &Receipt<'_>, client_id: &ClientId) -> bool {
     let resource = snapshot.resources.named(&receipt.at);
     let receipts = resource.and_then(|resource| resource.registration.receipts.as_ref());
     receipts.is_some_and(|receipts| receipts.may_redeem(client_id, receipt))
@@ -300,28 +277,8 @@ fn acting(
     rule: &ExchangeRule,
     walk: &mut impl Walk,
 ) -> Result<Actors, ExchangeError> {
-    let directory = &exchanging.snapshot.directory;
-    let registered = match directory.status(speaks_for) {
-        ClientStatus::Registered(client) => Some(client),
-        ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Suspended | ClientStatus::Disabled => None,
-    };
-    // The operator's registration counts beside one that a workload made for itself.
-    let limit = registered.as_ref().and_then(|client| directory.limit_of(client));
-    let lets_act = |client: &Arc<RegisteredClient>| {
-        client.registration.terms.exchange.as_ref().is_none_or(|terms| terms.lets_act(client_id))
-    };
-    let vetoed = registered.is_none() || !registered.iter().chain(&limit).all(lets_act);
-    walk.at(Check::Delegation, || {
-        let found = if vetoed { "does not let it" } else { "lets it" };
-        (format!("{speaks_for} {found}"), format!("that {client_id} may act for it"))
-    });
-    if vetoed {
-        return Err(ExchangeError::Vetoed);
-    }
+    consented(exchanging.snapshot, (client_id, speaks_for), &subject.token.claims, walk)?;
     let claims = &subject.token.claims;
-    if !claims.may_act.as_ref().is_none_or(|may_act| may_act.names(client_id, &claims.iss)) {
-        return Err(ExchangeError::NotMayAct);
-    }
     let earlier = claims.act.clone();
     let acted: Vec<&str> = claims.act.iter().flat_map(Actors::all).collect();
     walk.at(Check::Delegation, || {
@@ -383,7 +340,7 @@ fn translated(
 }
 
 /// What a token comes from that is issued for this one.
-fn descended(token: &VerifiedToken) -> Option<Ancestry> {
+pub(super) fn descended(token: &VerifiedToken) -> Option<Ancestry> {
     let claims = &token.claims;
     let mut ancestry = claims.lanyard_from.clone();
     ancestry.0.push(Ancestor {

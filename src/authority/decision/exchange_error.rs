@@ -22,6 +22,9 @@ pub enum ExchangeError {
     /// The snapshot is not fresh, the client is not authenticated, or the new token was not made.
     #[error("{0}")]
     NotGranted(GrantError),
+    /// A transaction token is asked for, and none are issued.
+    #[error("this server issues no transaction tokens: txn_tokens is not configured")]
+    TxnTokensNotEnabled,
     /// The client is not registered for the grant.
     #[error("the client is not registered for token exchange")]
     UnauthorizedClient,
@@ -31,6 +34,12 @@ pub enum ExchangeError {
     /// The request names several targets, and a token would be good at each of them with every scope.
     #[error("the request names several targets")]
     SeveralTargets,
+    /// A transaction token is asked for another trust domain.
+    #[error("the target is not the trust domain that transaction tokens are issued for")]
+    NotTheTrustDomain,
+    /// What is to be in a transaction token is not what may be: a sentence.
+    #[error("{0}")]
+    ContextRefused(&'static str),
     /// The actor token is not the client's own, or not bound to the certificate of this connection.
     #[error("the actor token is not the client's own with this certificate")]
     ActorTokenNotOwn,
@@ -79,6 +88,9 @@ pub enum ExchangeError {
     /// There would be more actors than the rule lets act.
     #[error("there would be more actors than the rule lets act")]
     TooManyActors,
+    /// The transaction token was replaced as often as it may be.
+    #[error("the transaction token was replaced as often as it may be")]
+    ReplacedTooOften,
     /// No rule for this subject and place is about the target.
     #[error("no rule for this subject is about the target")]
     TargetNotInRules,
@@ -107,6 +119,8 @@ pub enum ExchangeError {
 pub enum ExchangeRefusal {
     /// Exchange is not switched on: `unsupported_grant_type`.
     NotEnabled,
+    /// Transaction tokens are not: `invalid_request`, as for any type that is not issued.
+    TxnTokensNotEnabled,
     /// As at any other token request.
     NotGranted(GrantError),
     /// `unauthorized_client`.
@@ -128,6 +142,7 @@ impl ExchangeRefusal {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::NotEnabled => "this server exchanges no tokens",
+            Self::TxnTokensNotEnabled => "this server issues no transaction tokens",
             Self::NotGranted(error) => error.sentence(RequestForm::Message),
             Self::UnauthorizedClient => "the client is not registered for token exchange",
             Self::RequestMalformed(sentence) => sentence,
@@ -155,9 +170,12 @@ impl ExchangeError {
     pub fn refusal(self) -> ExchangeRefusal {
         match self {
             Self::NotEnabled => ExchangeRefusal::NotEnabled,
+            Self::TxnTokensNotEnabled => ExchangeRefusal::TxnTokensNotEnabled,
             Self::NotGranted(error) => ExchangeRefusal::NotGranted(error),
             Self::UnauthorizedClient => ExchangeRefusal::UnauthorizedClient,
-            Self::RequestMalformed(sentence) => ExchangeRefusal::RequestMalformed(sentence),
+            Self::RequestMalformed(sentence) | Self::ContextRefused(sentence) => {
+                ExchangeRefusal::RequestMalformed(sentence)
+            }
             Self::ActorTokenNotOwn
             | Self::SubjectInvalid(_)
             | Self::SubjectDenied(_)
@@ -175,10 +193,13 @@ impl ExchangeError {
             | Self::ActorInChain
             | Self::TooManyActors
             | Self::ReceiptSpent
+            | Self::ReplacedTooOften
             | Self::LifetimeOver => ExchangeRefusal::SubjectNotAccepted,
-            Self::SeveralTargets | Self::TargetNotInRules | Self::TargetUnknown | Self::TargetNotAccepting => {
-                ExchangeRefusal::InvalidTarget
-            }
+            Self::SeveralTargets
+            | Self::NotTheTrustDomain
+            | Self::TargetNotInRules
+            | Self::TargetUnknown
+            | Self::TargetNotAccepting => ExchangeRefusal::InvalidTarget,
             Self::InvalidScope => ExchangeRefusal::InvalidScope,
             Self::StoreUnavailable => ExchangeRefusal::StoreUnavailable,
         }

@@ -194,6 +194,16 @@ pub(in crate::authority) fn of_exchange(error: ExchangeError) -> &'static str {
     match error {
         ExchangeError::NotEnabled => "switch it on, if it is to be: `exchange.enabled` of the server's configuration",
         ExchangeError::NotGranted(error) => of_grant(error),
+        ExchangeError::TxnTokensNotEnabled => {
+            "configure `txn_tokens`, if this server is to issue transaction tokens for its trust domain"
+        }
+        ExchangeError::NotTheTrustDomain => {
+            "name the trust domain of `txn_tokens` in the configuration as the audience"
+        }
+        ExchangeError::ContextRefused(_) => {
+            "send only members that `details` and `context` of the rule list, within the limits: `lanyard client get CLIENT`"
+        }
+        ExchangeError::ReplacedTooOften => "pass the transaction token on as it is",
         ExchangeError::UnauthorizedClient => {
             "add the grant type and rules under `exchange` to the registration, if the client may act for others: \
              `lanyard client get CLIENT`"
@@ -208,7 +218,8 @@ pub(in crate::authority) fn of_exchange(error: ExchangeError) -> &'static str {
             "add CLIENT to `receipts.exchangers` of the resource, if it serves it: `lanyard resource list`"
         }
         ExchangeError::NoRule | ExchangeError::TargetNotInRules => {
-            "add a rule under `exchange` to the registration, if the client may act so: `lanyard client get CLIENT`"
+            "add a rule under `exchange`, or under `txn` for transaction tokens, to the registration, if the client may act so: \
+             `lanyard client get CLIENT`"
         }
         ExchangeError::PlaceUnknown => "exchange the receipt, which says where the token was presented",
         ExchangeError::ReceiptMissing => {

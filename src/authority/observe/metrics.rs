@@ -72,6 +72,8 @@ pub struct Metrics {
     /// Those of them that only a rule in report mode let through.
     exchanges_reported: AtomicU64,
     exchanges_refused: Counts<ExchangeError>,
+    txn_tokens: AtomicU64,
+    txn_tokens_refused: Counts<ExchangeError>,
     calls_refused: Counts<NotAdmitted>,
     handshakes_refused: Counts<HandshakeError>,
     path_signatures: AtomicU64,
@@ -147,6 +149,15 @@ impl Metrics {
     /// Counts a token that was issued in exchange; `reported` is whether it would have been refused for lack of a receipt.
     pub(in crate::authority) fn exchanged(&self, reported: bool) {
         increment(if reported { &self.exchanges_reported } else { &self.exchanged });
+    }
+
+    /// Counts a transaction token that was issued.
+    pub(in crate::authority) fn txn_token(&self) {
+        increment(&self.txn_tokens);
+    }
+
+    pub(in crate::authority) fn txn_token_refused(&self, error: ExchangeError) {
+        self.txn_tokens_refused.add(error);
     }
 
     pub(in crate::authority) fn exchange_refused(&self, error: ExchangeError) {

@@ -177,7 +177,8 @@ impl ClientRegistration {
                 return Err(invalid("grant_types", &problem));
             }
         };
-        let exchange = ExchangeTerms::parse(exchanges, &audience, &metadata.exchange, metadata.delegates.as_deref())?;
+        let said = (metadata.exchange.as_slice(), metadata.delegates.as_deref(), metadata.txn.as_slice());
+        let exchange = ExchangeTerms::parse(exchanges, &audience, said)?;
         let bound = metadata.tls_client_certificate_bound_access_tokens.unwrap_or(true);
         let access_token_ttl = read_ttl(metadata.access_token_ttl)?;
         let rotation = metadata.rotation.as_deref().map_or(Some(Rotation::Strict), Rotation::parse);
@@ -209,14 +210,11 @@ impl ClientRegistration {
         let Terms { scope, audience, bound, access_token_ttl, rotation, exchange, owner, managed_by } = &*self.terms;
         let exchanges = exchange.as_ref().is_some_and(|exchange| exchange.granted);
         let grant_types = std::iter::once(CLIENT_CREDENTIALS).chain(exchanges.then_some(TOKEN_EXCHANGE));
-        let (exchange, delegates) = exchange.as_ref().map(|exchange| exchange.metadata()).unwrap_or_default();
         let mut metadata = ClientMetadata {
             client_id: self.client_id.to_string(),
             scope: scope.to_string(),
             audience: audience.clone(),
             grant_types: grant_types.map(ToOwned::to_owned).collect(),
-            exchange,
-            delegates,
             tls_client_certificate_bound_access_tokens: Some(*bound),
             access_token_ttl: Some(*access_token_ttl),
             rotation: Some(rotation.name().to_owned()),
@@ -226,6 +224,9 @@ impl ClientRegistration {
             ..ClientMetadata::default()
         };
         self.method.write(&mut metadata);
+        if let Some(exchange) = exchange {
+            exchange.write(&mut metadata);
+        }
         metadata
     }
 

@@ -8,9 +8,19 @@ use crate::authority::evidence::EvidenceGrade;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::client_id::ClientId;
 use crate::authority::registration::client_pattern::ClientPattern;
+use crate::authority::registration::metadata::ClientMetadata;
 use crate::authority::registration::metadata::ExchangeRuleMetadata;
-use crate::authority::registration::metadata::ScopeGrantMetadata;
+use crate::authority::registration::metadata::TxnRuleMetadata;
 use crate::authority::registration::metadata::invalid;
+use crate::authority::registration::scope_grant::MAX_ENTRIES;
+use crate::authority::registration::scope_grant::ScopeGrant;
+use crate::authority::registration::scope_grant::patterns;
+use crate::authority::registration::scope_grant::read_grants;
+use crate::authority::registration::scope_grant::specificity;
+use crate::authority::registration::scope_grant::translated;
+use crate::authority::registration::txn;
+use crate::authority::registration::txn::TxnRule;
+use crate::authority::registration::txn::TxnSubjects;
 use crate::authority::scope::Scope;
 use crate::authority::scope::is_resource_indicator;
 
@@ -26,9 +36,6 @@ const DEFAULT_ACTORS: u32 = 4;
 /// token.
 const DEFAULT_TTL: Duration = Duration::from_mins(2);
 const MAX_TTL: Duration = Duration::from_mins(5);
-
-/// The most rules of a client, and the most entries of each list in them.
-const MAX_ENTRIES: usize = 64;
 
 const RULES: &str = "exchange";
 const DELEGATES: &str = "delegates";
@@ -60,15 +67,6 @@ impl Presentation {
     }
 }
 
-/// A translation of scopes.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct ScopeGrant {
-    /// The scopes of the resource at which the token was presented, of which it must have all.
-    pub needs: Scope,
-    /// The scopes of the resource that the new token is for.
-    pub gives: Scope,
-}
-
 /// What a client may exchange.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ExchangeRule {
@@ -93,24 +91,20 @@ pub struct ExchangeRule {
 impl ExchangeRule {
     /// How specific the rule is for this subject; `None` where it is not about it.
     fn specificity(&self, subject: &ClientId) -> Option<usize> {
-        let matching = self.subjects.iter().filter(|pattern| pattern.matches(subject));
-        matching.map(ClientPattern::specificity).max()
+        specificity(&self.subjects, subject)
     }
 
     /// The scopes of a new token for what was presented.
     pub fn translated(&self, presented: &Scope) -> Scope {
-        let granted = self.grants.iter().filter(|grant| presented.covers(&grant.needs));
-        Scope::union(granted.map(|grant| &grant.gives))
+        translated(&self.grants, presented)
     }
 
     fn metadata(&self) -> ExchangeRuleMetadata {
-        let grant =
-            |grant: &ScopeGrant| ScopeGrantMetadata { needs: grant.needs.to_string(), gives: grant.gives.to_string() };
         ExchangeRuleMetadata {
             subjects: self.subjects.iter().map(ToString::to_string).collect(),
             presented_at: self.presented_at.clone(),
             audience: self.audience.clone(),
-            grants: self.grants.iter().map(grant).collect(),
+            grants: self.grants.iter().map(ScopeGrant::metadata).collect(),
             presentation: Some(self.presentation.name().to_owned()),
             least_evidence: Some(self.least_evidence.name().to_owned()),
             ttl: Some(self.ttl),
@@ -139,6 +133,8 @@ pub struct ExchangeTerms {
     pub rules: Vec<ExchangeRule>,
     /// Who may act for it. `None`: whoever a rule names.
     pub delegates: Option<Vec<ClientPattern>>,
+    /// What it may ask for transaction tokens for. No two rules apply alike to one subject.
+    pub txn: Vec<TxnRule>,
 }
 
 impl ExchangeTerms {
@@ -146,11 +142,11 @@ impl ExchangeTerms {
     pub(in crate::authority::registration) fn parse(
         granted: bool,
         audience: &[String],
-        rules: &[ExchangeRuleMetadata],
-        delegates: Option<&[String]>,
+        (rules, delegates, txn): (&[ExchangeRuleMetadata], Option<&[String]>, &[TxnRuleMetadata]),
     ) -> Result<Option<Arc<Self>>, InvalidMetadata> {
-        if !granted && !rules.is_empty() {
-            return Err(invalid(RULES, &format!("goes only with {TOKEN_EXCHANGE} among the grant_types")));
+        if !granted && !(rules.is_empty() && txn.is_empty()) {
+            let field = if rules.is_empty() { txn::RULES } else { RULES };
+            return Err(invalid(field, &format!("goes only with {TOKEN_EXCHANGE} among the grant_types")));
         }
         if rules.len() > MAX_ENTRIES || delegates.is_some_and(|delegates| delegates.len() > MAX_ENTRIES) {
             let field = if rules.len() > MAX_ENTRIES { RULES } else { DELEGATES };
@@ -164,7 +160,7 @@ impl ExchangeTerms {
             ));
         }
         let delegates = delegates.map(|delegates| patterns(DELEGATES, "", delegates)).transpose()?;
-        let terms = Self { granted, rules, delegates };
+        let terms = Self { granted, rules, delegates, txn: txn::read(txn)? };
         Ok((terms != Self::default()).then(|| Arc::new(terms)))
     }
 
@@ -200,9 +196,31 @@ impl ExchangeTerms {
         self.rules.iter().any(|rule| rule.presented_at == presented_at && rule.specificity(subject).is_some())
     }
 
+    /// The one rule for transaction tokens that applies to a token of this subject that was presented there.
+    pub fn txn_rule(&self, subject: &ClientId, at: &str) -> Option<&TxnRule> {
+        let matching = self.txn.iter().filter_map(|rule| Some((rule.specificity(subject, at)?, rule)));
+        matching.max_by_key(|(specificity, _)| *specificity).map(|(_, rule)| rule)
+    }
+
+    /// The rule for transaction tokens of the client itself, if it has one.
+    pub fn own_txn_rule(&self) -> Option<&TxnRule> {
+        self.txn.iter().find(|rule| matches!(rule.subjects, TxnSubjects::Itself(_)))
+    }
+
     /// Whether this client may act for the one that is registered.
     pub fn lets_act(&self, actor: &ClientId) -> bool {
         self.delegates.as_ref().is_none_or(|delegates| delegates.iter().any(|delegate| delegate.matches(actor)))
+    }
+
+    /// The scopes of resources that the rules name: the field, the scopes, and the audience of the resource.
+    pub(in crate::authority) fn scopes_of_resources(&self) -> impl Iterator<Item = (&'static str, &Scope, &str)> {
+        let exchanged = self.rules.iter().flat_map(|rule| rule.grants.iter().map(move |grant| (rule, grant)));
+        let exchanged = exchanged.flat_map(|(rule, grant)| {
+            [(RULES, &grant.needs, rule.presented_at.as_str()), (RULES, &grant.gives, rule.audience.as_str())]
+        });
+        // A transaction token is for no resource.
+        let presented = self.txn.iter().flat_map(TxnRule::needed);
+        exchanged.chain(presented.map(|(scope, audience)| (txn::RULES, scope, audience)))
     }
 
     /// The first of the fields that say something.
@@ -210,14 +228,17 @@ impl ExchangeTerms {
         match (self.rules.is_empty(), &self.delegates) {
             (false, _) => RULES,
             (true, Some(_)) => DELEGATES,
-            (true, None) => "grant_types",
+            (true, None) if self.txn.is_empty() => "grant_types",
+            (true, None) => txn::RULES,
         }
     }
 
     /// Writes what was parsed in normal form.
-    pub(in crate::authority::registration) fn metadata(&self) -> (Vec<ExchangeRuleMetadata>, Option<Vec<String>>) {
-        let delegates = self.delegates.as_ref().map(|delegates| delegates.iter().map(ToString::to_string).collect());
-        (self.rules.iter().map(ExchangeRule::metadata).collect(), delegates)
+    pub(in crate::authority::registration) fn write(&self, metadata: &mut ClientMetadata) {
+        let delegates = |delegates: &Vec<ClientPattern>| delegates.iter().map(ToString::to_string).collect();
+        metadata.exchange = self.rules.iter().map(ExchangeRule::metadata).collect();
+        metadata.delegates = self.delegates.as_ref().map(delegates);
+        metadata.txn = self.txn.iter().map(TxnRule::metadata).collect();
     }
 }
 
@@ -266,28 +287,12 @@ fn read_rule(rule: &ExchangeRuleMetadata, own: &[String]) -> Result<ExchangeRule
         subjects: patterns(RULES, "subjects: ", subjects)?,
         presented_at: presented_at.clone(),
         audience: audience.clone(),
-        grants: grants.iter().map(read_grant).collect::<Result<_, _>>()?,
+        grants: read_grants(RULES, grants)?,
         presentation,
         least_evidence,
         ttl,
         max_actors,
     })
-}
-
-fn read_grant(grant: &ScopeGrantMetadata) -> Result<ScopeGrant, InvalidMetadata> {
-    let read = |text: &str| {
-        let scope = Scope::parse(text).map_err(|error| invalid(RULES, &format!("grants: {error}")))?;
-        if scope.is_empty() || scope.contains("*") {
-            return Err(invalid(RULES, "grants: needs and gives name at least one scope each, and no wildcard"));
-        }
-        Ok(scope)
-    };
-    Ok(ScopeGrant { needs: read(&grant.needs)?, gives: read(&grant.gives)? })
-}
-
-fn patterns(field: &'static str, of: &str, texts: &[String]) -> Result<Vec<ClientPattern>, InvalidMetadata> {
-    let parsed = texts.iter().map(|text| ClientPattern::parse(text)).collect::<Option<_>>();
-    parsed.ok_or_else(|| invalid(field, &format!("{of}{}", ClientPattern::SHAPE)))
 }
 
 /// The most actors: the default where nothing is said, `None` where it is out of range.

@@ -81,6 +81,9 @@ pub struct ClientMetadata {
     /// Who may act for the client: `client_id`s, or SPIFFE IDs followed by `/*`. Left out: whoever a rule names. Empty: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegates: Option<Vec<String>>,
+    /// What the client may ask for transaction tokens for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub txn: Vec<TxnRuleMetadata>,
     /// The contact for the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
@@ -116,6 +119,32 @@ pub struct ExchangeRuleMetadata {
     /// The most actors, one after another, that the new token may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_actors: Option<u32>,
+}
+
+/// A rule of `txn` as operators write it: either with `presented_at` and `grants`, or `subjects: [self]` with `scope`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TxnRuleMetadata {
+    /// Whose tokens: the subjects, as `client_id`s or SPIFFE IDs followed by `/*`. Or `self` alone.
+    pub subjects: Vec<String>,
+    /// The resource at which they must have been presented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presented_at: Option<String>,
+    /// What each scope that was presented makes of scopes of the transaction token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<ScopeGrantMetadata>,
+    /// The scopes that the client may ask for itself, space-separated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The members that `request_details` may have, which become `tctx`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+    /// The members that `request_context` may have, which become `rctx`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub context: Vec<String>,
+    /// The longest lifetime of the token, as text such as `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::authority::registration::duration")]
+    pub ttl: Option<Duration>,
 }
 
 /// A translation of scopes as operators write it.

@@ -37,7 +37,15 @@ impl View {
     /// The first of the tokens that a token comes from which no longer counts, if there is one. It costs one look-up of a
     /// client and those of revocations for each; nothing where there is none.
     pub fn broken_ancestor<'a>(&self, token: &'a VerifiedToken, lineage: LineagePolicy) -> Option<BrokenAncestor<'a>> {
-        let mut ancestors = token.ancestors.iter().flatten();
+        self.broken_among(token.ancestors.iter().flatten(), lineage)
+    }
+
+    /// The first of these that no longer counts, if there is one.
+    pub fn broken_among<'a>(
+        &self,
+        mut ancestors: impl Iterator<Item = &'a ParsedAncestor>,
+        lineage: LineagePolicy,
+    ) -> Option<BrokenAncestor<'a>> {
         ancestors.find_map(|ancestor| Some(BrokenAncestor { ancestor, why: self.refusal_of(ancestor, lineage)? }))
     }
 

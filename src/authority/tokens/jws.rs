@@ -89,12 +89,25 @@ struct Header<'a> {
 
 /// Verifies a token's form, type and signature (RFC 9068 section 4).
 pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReason> {
+    let (key, payload) = verified_payload(keys, token, is_access_token_type)?;
+    let Object::<AccessTokenClaims>(claims) =
+        serde_json::from_slice(&payload).map_err(|_| DenyReason::TokenMalformed)?;
+    let token = VerifiedToken::new(key.key_id().clone(), claims);
+    if token.ancestors.is_some() { Ok(token) } else { Err(DenyReason::TokenMalformed) }
+}
+
+/// The payload of a JWS of a type, and the key that its signature verified with.
+pub(in crate::authority::tokens) fn verified_payload<'a>(
+    keys: &'a SigningKeys,
+    token: &str,
+    is_type: impl Fn(&str) -> bool,
+) -> Result<(&'a SigningKey, Vec<u8>), DenyReason> {
     let jws = CompactJws::parse(token).ok_or(DenyReason::TokenMalformed)?;
     let Object::<Header<'_>>(header) = serde_json::from_slice(&jws.header).map_err(|_| DenyReason::TokenMalformed)?;
     if header.crit.is_some() {
         return Err(DenyReason::TokenMalformed);
     }
-    if !header.typ.is_some_and(|typ| is_access_token_type(&typ)) {
+    if !header.typ.is_some_and(|typ| is_type(&typ)) {
         return Err(DenyReason::TokenType);
     }
     let key = header.kid.and_then(|kid| keys.find(kid)).ok_or(DenyReason::UnknownKey)?;
@@ -104,10 +117,7 @@ pub fn verify(keys: &SigningKeys, token: &str) -> Result<VerifiedToken, DenyReas
     if !jws.is_signed_by(key.verifier()) {
         return Err(DenyReason::BadSignature);
     }
-    let Object::<AccessTokenClaims>(claims) =
-        serde_json::from_slice(&jws.payload).map_err(|_| DenyReason::TokenMalformed)?;
-    let token = VerifiedToken::new(key.key_id().clone(), claims);
-    if token.ancestors.is_some() { Ok(token) } else { Err(DenyReason::TokenMalformed) }
+    Ok((key, jws.payload))
 }
 
 /// RFC 9068 section 4, with RFC 7515 section 4.1.9: media types are case-insensitive, and "application/" may be

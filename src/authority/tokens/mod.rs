@@ -1,4 +1,4 @@
-//! Access tokens and receipts of their presentation: claims, signing and verification.
+//! Access tokens, receipts of their presentation, and transaction tokens: claims, signing and verification.
 
 mod claims;
 mod delegation;
@@ -7,6 +7,7 @@ mod jws;
 mod permitted;
 mod printed;
 mod receipt;
+mod txn;
 mod verified;
 
 pub use crate::authority::tokens::claims::AccessTokenClaims;
@@ -42,4 +43,8 @@ pub use crate::authority::tokens::receipt::Redemption;
 pub use crate::authority::tokens::receipt::VerifiedReceipt;
 pub use crate::authority::tokens::receipt::hash_of_token;
 pub use crate::authority::tokens::receipt::verify_receipt;
+pub use crate::authority::tokens::txn::TxnTokenClaims;
+pub use crate::authority::tokens::txn::VerifiedTxnToken;
+pub use crate::authority::tokens::txn::sign_txn_token;
+pub use crate::authority::tokens::txn::verify_txn_token;
 pub use crate::authority::tokens::verified::VerifiedToken;

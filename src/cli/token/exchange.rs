@@ -69,6 +69,7 @@ pub(in crate::cli) async fn run(arguments: ExchangeArguments, format: Format) ->
         scope: arguments.scope.unwrap_or_default(),
         client_assertion_type,
         client_assertion: client_assertion.unwrap_or_default(),
+        ..ExchangeTokenRequest::default()
     };
     let target = arguments.out.as_deref().map(TokenTarget::at).transpose()?;
     let mut tokens = TokenServiceClient::new(arguments.connection.open().await?);

@@ -165,8 +165,13 @@ impl Shop {
 
     /// The exact reason for which an exchange is refused, by the metrics; empty where it is not.
     pub fn reason(&self, peer: &PeerIdentity, request: &ExchangeRequest) -> String {
+        self.reason_of(|| drop(self.ask(peer, request)))
+    }
+
+    /// The exact reason for which what is asked for is refused.
+    pub fn reason_of(&self, ask: impl FnOnce()) -> String {
         let before = self.refused();
-        let _ = self.ask(peer, request);
+        ask();
         let after = self.refused();
         let grown = after.iter().find(|(reason, count)| before[*reason] < **count);
         grown.map(|(reason, _)| reason.clone()).unwrap_or_default()
@@ -190,7 +195,12 @@ impl Shop {
         let reason = |labels: &[(&'static str, std::borrow::Cow<'static, str>)]| {
             labels.iter().find(|(name, _)| *name == "reason").map(|(_, value)| value.to_string()).unwrap_or_default()
         };
-        refused.map(|sample| (reason(&sample.labels), sample.value)).collect()
+        let mut counts = BTreeMap::new();
+        for sample in refused {
+            // Of access tokens and of transaction tokens.
+            *counts.entry(reason(&sample.labels)).or_default() += sample.value;
+        }
+        counts
     }
 
     /// The tokens of the chain: each but the first is exchanged for the one before it.

@@ -213,6 +213,7 @@ async fn what_only_an_operator_sets_is_refused_unless_a_put_sends_it_back_unchan
         ("disabled", json!(false)),
         ("exchange", json!([])),
         ("delegates", json!([])),
+        ("txn", json!([])),
     ] {
         let refused = register(&server, &leaf, &metadata(json!({ field: value }))).await;
         assert_eq!(refused.error(), invalid_metadata(), "{field}");

@@ -319,8 +319,9 @@ fn grant_errors(kind: GrantErrorKind) -> Vec<GrantError> {
 }
 
 /// What an exchange is refused with, besides the errors of grants.
-const EXCHANGE_REFUSALS: [ExchangeRefusal; 7] = [
+const EXCHANGE_REFUSALS: [ExchangeRefusal; 8] = [
     ExchangeRefusal::NotEnabled,
+    ExchangeRefusal::TxnTokensNotEnabled,
     ExchangeRefusal::UnauthorizedClient,
     ExchangeRefusal::RequestMalformed("a sentence"),
     ExchangeRefusal::SubjectNotAccepted,
@@ -333,6 +334,7 @@ const EXCHANGE_REFUSALS: [ExchangeRefusal; 7] = [
 fn exchange_codes(refusal: ExchangeRefusal) -> (&'static str, &'static str) {
     match refusal {
         ExchangeRefusal::NotEnabled => ("EXCHANGE_NOT_ENABLED", "unsupported_grant_type"),
+        ExchangeRefusal::TxnTokensNotEnabled => ("TXN_TOKENS_NOT_ENABLED", "invalid_request"),
         ExchangeRefusal::UnauthorizedClient => ("UNAUTHORIZED_CLIENT", "unauthorized_client"),
         ExchangeRefusal::RequestMalformed(_) => ("INVALID_REQUEST", "invalid_request"),
         ExchangeRefusal::SubjectNotAccepted => ("SUBJECT_NOT_ACCEPTED", "invalid_request"),

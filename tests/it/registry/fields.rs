@@ -51,6 +51,7 @@ fn sample<T: Default + DeserializeOwned + PartialEq + Serialize>(field: &str) ->
         json!("5m"),
         json!(true),
         rules,
+        json!([{ "subjects": ["self"], "scope": "a" }]),
         json!({ "actors": ["a"] }),
         json!({ "exchangers": ["a"] }),
     ];

@@ -116,6 +116,7 @@ impl TestAuthority {
             keys: KeyPolicy::default(),
             history: Duration::ZERO,
             exchange: ExchangePolicy::default(),
+            txn_tokens: None,
         };
         change(&mut policy);
         let clock = Arc::new(ManualClock::new(NOW));

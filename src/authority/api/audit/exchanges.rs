@@ -10,6 +10,7 @@ use crate::authority::decision::ExchangeError;
 use crate::authority::decision::ExchangeRefusal;
 use crate::authority::decision::ExchangeRequest;
 use crate::authority::decision::Step;
+use crate::authority::decision::TxnGrant;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::observe::AuditEvent;
 use crate::authority::observe::AuditOutcome;
@@ -23,6 +24,7 @@ use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
 use crate::authority::state::Caller;
 use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::TxnTokenClaims;
 
 impl Authority {
     pub(in crate::authority::api) fn record_exchanged(
@@ -49,6 +51,29 @@ impl Authority {
         });
     }
 
+    /// Records a transaction token: by its identifier, and never by what is in it.
+    pub(in crate::authority::api) fn record_txn_issued(
+        &self,
+        peer: &PeerIdentity,
+        grant: &TxnGrant,
+        claims: &TxnTokenClaims,
+    ) {
+        self.metrics.txn_token();
+        let TxnGrant { client_id, client, subject, .. } = grant;
+        let outcome = AuditOutcome::Allowed;
+        record_in_span(outcome, None, Some(client_id.as_str()), Some(&claims.aud));
+        self.record(AuditEvent::TokenExchanged, Severity::Info, outcome, |record| AuditRecord {
+            actor: Some(peer.to_string()),
+            client_id: Some(client_id.to_string()),
+            resource: Some(claims.aud.clone()),
+            jti: Some(claims.txn.clone()),
+            delegation: Some(format!("{subject} {client_id}")).filter(|_| subject != client_id.as_str()),
+            registration: Some(client.registration.client_id.to_string()),
+            revision: Some(client.revision.0),
+            ..record
+        });
+    }
+
     /// Records a refused exchange with its exact reason, which its caller is not told.
     pub(in crate::authority::api) fn record_exchange_refused(
         &self,
@@ -57,7 +82,6 @@ impl Authority {
         error: ExchangeError,
         steps: Vec<Step>,
     ) -> Refused<ExchangeRefusal> {
-        self.metrics.exchange_refused(error);
         let reason = error.code();
         let sent = request.client_id.as_deref().and_then(ClientId::parse);
         let client = sent.or_else(|| caller.identity.spiffe_id().map(ClientId::from));

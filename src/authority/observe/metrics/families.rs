@@ -14,6 +14,10 @@ use crate::authority::observe::metrics::counts::Reason;
 use crate::authority::observe::metrics::counts::read;
 use crate::authority::resources::Resources;
 
+/// What an exchange is asked for.
+const ACCESS_TOKEN: &str = "access_token";
+const TXN_TOKEN: &str = "txn_token";
+
 /// The denials that a check of a bearer token alone would have allowed.
 const DOWNGRADES: [DenyReason; 7] = [
     DenyReason::NotBound,
@@ -97,12 +101,16 @@ impl Metrics {
 
     fn exchanges(&self) -> Family {
         let labels =
-            |outcome, reason| labels([("outcome", outcome), ("reason", reason), ("requested", "access_token")]);
-        let refused = self.exchanges_refused.read().map(|(reason, count)| (labels("refused", reason), count));
+            |outcome, reason, requested| labels([("outcome", outcome), ("reason", reason), ("requested", requested)]);
         let issued = [
-            (labels("issued", ""), read(&self.exchanged)),
-            (labels("reported", ExchangeError::ReceiptMissing.code()), read(&self.exchanges_reported)),
+            (labels("issued", "", ACCESS_TOKEN), read(&self.exchanged)),
+            (labels("issued", "", TXN_TOKEN), read(&self.txn_tokens)),
+            (labels("reported", ExchangeError::ReceiptMissing.code(), ACCESS_TOKEN), read(&self.exchanges_reported)),
         ];
+        let refused = [(ACCESS_TOKEN, &self.exchanges_refused), (TXN_TOKEN, &self.txn_tokens_refused)];
+        let refused = refused.into_iter().flat_map(|(requested, counts)| {
+            counts.read().map(move |(reason, count)| (labels("refused", reason, requested), count))
+        });
         Family::counters("lanyard_exchanges", "Requests to exchange a token", issued.into_iter().chain(refused))
     }
 

@@ -1,0 +1,62 @@
+//! Transaction tokens in `lanyard.v1.TokenService.ExchangeToken`.
+
+use prost_types::Struct;
+use tonic::Status;
+
+use crate::authority::Authority;
+use crate::authority::decision::ExchangeRequest;
+use crate::authority::decision::TxnRequest;
+use crate::authority::decision::TxnSubject;
+use crate::authority::state::Caller;
+use crate::grpc::status;
+use crate::grpc::status::malformed;
+use crate::messages;
+use crate::proto::ExchangeTokenResponse;
+use crate::proto::TokenType;
+
+/// What of the message is about transaction tokens alone.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) txn_token: Option<String>,
+    pub(super) unsigned_json: Option<Struct>,
+    pub(super) context: Option<Struct>,
+    pub(super) details: Option<Struct>,
+}
+
+impl Parts {
+    /// Whether there is nothing of it, as with a request for an access token.
+    pub(super) fn is_empty(&self) -> bool {
+        self.txn_token.is_none() && self.unsigned_json.is_none() && self.context.is_none() && self.details.is_none()
+    }
+}
+
+/// Issues a transaction token to an admitted caller.
+pub(super) async fn issue(
+    authority: &Authority,
+    mut caller: Caller,
+    exchange: ExchangeRequest,
+    parts: Parts,
+) -> Result<ExchangeTokenResponse, Status> {
+    let object = |field, message: Option<Struct>| {
+        let object = message.map(|message| messages::json_object(&message).ok_or(malformed(field, "is not JSON")));
+        object.transpose()
+    };
+    let subject = match (parts.txn_token, object("unsigned_json", parts.unsigned_json)?) {
+        (Some(token), _) => TxnSubject::Replaced(token),
+        (None, Some(json)) => TxnSubject::Itself(json),
+        (None, None) => TxnSubject::Presented,
+    };
+    let context = object("request_context", parts.context)?.unwrap_or_default();
+    let details = object("request_details", parts.details)?.unwrap_or_default();
+    authority.discover(&mut caller, exchange.client_id.as_deref()).await;
+    let request = TxnRequest { exchange, subject, context, details };
+    let issued = authority.issue_txn_token(&caller, &request).await;
+    let issued = issued.map_err(status::refused(status::exchange_refused))?;
+    Ok(ExchangeTokenResponse {
+        access_token: issued.access_token,
+        issued: TokenType::TxnToken.into(),
+        expires_in: issued.expires_in.try_into().ok(),
+        scope: issued.scope.to_string(),
+        bound_to: Vec::new(),
+    })
+}
