@@ -9,4 +9,7 @@ mod receipts;
 mod rules;
 mod support;
 mod tokens;
+mod txn;
+mod txn_rules;
+mod txn_voices;
 mod voices;

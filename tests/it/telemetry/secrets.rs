@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lanyard::authority::decision::JWT_SPIFFE;
 use lanyard::proto::AskedIdentity;
+use lanyard::proto::Client;
 use lanyard::proto::CreateClientRequest;
 use lanyard::proto::CreateProtectedResourceRequest;
 use lanyard::proto::ExplainCheckRequest;
@@ -21,6 +22,7 @@ use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ProtectedResource;
 use lanyard::proto::Receipts;
 use lanyard::proto::RevokeTokenRequest;
+use lanyard::proto::TxnRule;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use lanyard::proto::explanation_service_client::ExplanationServiceClient;
@@ -59,6 +61,7 @@ use crate::support::process::run_with;
 use crate::support::process::text;
 use crate::support::server::ORDERS;
 use crate::support::server::certificate_of;
+use crate::support::server::spiffe_client;
 use crate::support::test_process::Chance;
 
 const TOKEN: &str = "/oauth2/token";
@@ -138,7 +141,7 @@ async fn of_200_secrets_none_is_in_the_log_the_traces_the_metrics_or_any_error()
     "own-identity".clone_into(&mut setup.registration);
     let seal = STANDARD.encode(format!("{:>32}", secrets.chance.below(1 << 31)));
     secrets.plant("a key-encryption key", &seal);
-    "{enabled: true}".clone_into(&mut setup.exchange);
+    "{enabled: true}\ntxn_tokens: {trust_domain: prod.example}".clone_into(&mut setup.exchange);
     setup.keys = format!("{{key_encryption_key: '{seal}'}}");
     let lines = format!("{}log: {{level: trace, format: json}}\n", collector.section(""));
     let server = Observed::start_on(setup, &lines, &[]);
@@ -158,6 +161,7 @@ async fn of_200_secrets_none_is_in_the_log_the_traces_the_metrics_or_any_error()
     bad_tokens_are_used(&server, &own, &mut secrets).await;
     credentials_that_we_do_not_take_are_sent(&server, &own, &mut secrets).await;
     clients_register_themselves(&server, &own, &mut secrets).await;
+    transactions_are_asked_for(&server, &mut secrets).await;
     commands_are_given_secrets(&server, &own, &mut secrets);
 
     let mut ops = Http::one(TcpStream::connect(server.ops).await.unwrap()).await;
@@ -313,6 +317,54 @@ async fn credentials_that_we_do_not_take_are_sent(server: &Observed, own: &Leaf,
         secrets.read(&http.send(get(&format!("{path}?access_token={token}"))).await);
         let token = secrets.made("a token in a path");
         secrets.read(&http.send(get(&format!("{path}/{token}"))).await);
+    }
+}
+
+/// Transaction tokens, with what is in them, and what may not be.
+async fn transactions_are_asked_for(server: &Observed, secrets: &mut Secrets) {
+    const SETTLER: &str = "spiffe://prod.example/settler";
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let grant = "urn:ietf:params:oauth:grant-type:token-exchange";
+    let rule = TxnRule {
+        subjects: texts(&["self"]),
+        scope: "nightly.settle".to_owned(),
+        details: texts(&["batch"]),
+        context: texts(&["req_ip"]),
+        ..TxnRule::default()
+    };
+    let settler =
+        Client { grant_types: texts(&["client_credentials", grant]), txn: vec![rule], ..spiffe_client(SETTLER) };
+    let request = CreateClientRequest { client: Some(settler), ..Default::default() };
+    server.registry(&server.svid("/admin")).create_client(request).await.unwrap();
+    let leaf = server.svid("/settler");
+    let mut http = server.http(&leaf).await;
+    for _ in 0..5 {
+        let details = json!({ "batch": secrets.made("what is authorized") }).to_string();
+        let context = json!({ "req_ip": secrets.made("a circumstance") }).to_string();
+        let refused = json!({ "password": secrets.made("what no rule lists") }).to_string();
+        let own = json!({ "sub": SETTLER }).to_string();
+        let form = |details: &str| {
+            post(
+                TOKEN,
+                &[
+                    ("grant_type", grant),
+                    ("client_id", SETTLER),
+                    ("requested_token_type", "urn:ietf:params:oauth:token-type:txn_token"),
+                    ("subject_token_type", "urn:ietf:params:oauth:token-type:unsigned_json"),
+                    ("subject_token", &own),
+                    ("audience", "prod.example"),
+                    ("scope", "nightly.settle"),
+                    ("request_details", details),
+                    ("request_context", &context),
+                ],
+            )
+        };
+        let token = http.send(form(&details)).await.ok()["access_token"].as_str().unwrap().to_owned();
+        secrets.plant_token("a transaction token", &token);
+        let refused = http.send(form(&refused)).await;
+        assert_eq!(refused.status, 400);
+        secrets.read(&refused);
+        secrets.hear(&server.bindings(&server.svid("/proxy")).validate_binding(use_of(&token)).await);
     }
 }
 
