@@ -82,10 +82,13 @@ fn the_table_is_sorted_by_name() {
     assert!(METHODS.is_sorted_by_key(|method| method.name));
 }
 
-/// Whether a method of gRPC reads, by its name. An export has a record of its own.
+/// Whether a method of gRPC reads what belongs to others, by its name. An export has a record of its own, and so have the explanations
+/// that callers may ask about themselves.
 fn is_read(method: &str) -> bool {
     let name = method.rsplit('/').next().unwrap_or_default();
-    ["Get", "List", "Follow", "Preview", "Report", "Simulate"].iter().any(|verb| name.starts_with(verb))
+    ["Get", "List", "Follow", "Preview", "Report", "Simulate", "ExplainExchange"]
+        .iter()
+        .any(|verb| name.starts_with(verb))
 }
 
 #[test]
