@@ -85,7 +85,9 @@ fn main() -> Result<(), Failure> {
 async fn measure(rounds: usize, wanted: Option<&str>) -> Result<(), Failure> {
     let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
     // What is measured is what calls cost, not when they are refused.
-    let server = Server::start(&[UNSHARED, ("LANYARD_LIMITS__QUEUE_DELAY", "1s")]).await?;
+    let server =
+        Server::start(&[UNSHARED, ("LANYARD_LIMITS__QUEUE_DELAY", "1s"), ("LANYARD_EXCHANGE__ENABLED", "true")])
+            .await?;
     let der = server.certificate()?;
     let tokens = issued_tokens(&server, TOKENS).await?;
     record_answers(&server, tokens.first().ok_or("no token")?, &der).await?;
@@ -161,9 +163,22 @@ async fn measure(rounds: usize, wanted: Option<&str>) -> Result<(), Failure> {
     if figures.is_empty() {
         return Err("there is no such section or figure".into());
     }
+    // Last: from then on each check leaves a receipt. Beside check_hash_vs_own it says what that costs.
+    leave_receipts(&server)?;
+    let left = compare(rounds, &proxy, &own, &checked_hash, &checked_hash, requests::checked_with_receipt).await?;
+    figures.add("check_receipt_vs_own", left);
     println!("an ES256 signature: {signature:.1} us, a verification: {verification:.1} us");
     figures.print();
     figures.write()
+}
+
+/// Lets the sample resource leave receipts.
+fn leave_receipts(server: &Server) -> Result<(), Failure> {
+    let sample = server.command(&["resource", "get", requests::AUDIENCE, "-o", "yaml"], "admin")?;
+    let file = server.folder().join("receipts.yaml");
+    std::fs::write(&file, format!("{sample}\nreceipts: {{exchangers: [spiffe://dev.internal/orders]}}\n"))?;
+    let file = file.to_str().ok_or("no path")?;
+    server.command(&["resource", "apply", "-f", file], "admin").map(drop)
 }
 
 /// Connections to one server.

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lanyard::authority::decision::RECEIPT_HEADER;
 use lanyard::proto::Decision;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::ValidateBindingResponse;
@@ -107,6 +108,17 @@ pub(crate) fn checked(message: &[u8]) -> Verdict {
     let allowed = CheckResponse::decode(message)
         .is_ok_and(|answer| matches!(answer.http_response, Some(HttpResponse::OkResponse(_))));
     if allowed { Verdict::Served } else { Verdict::Refused }
+}
+
+/// Whether a `CheckResponse` allows, with a receipt.
+pub(crate) fn checked_with_receipt(message: &[u8]) -> Verdict {
+    let has_receipt = CheckResponse::decode(message).is_ok_and(|answer| match answer.http_response {
+        Some(HttpResponse::OkResponse(ok)) => {
+            ok.headers.iter().filter_map(|option| option.header.as_ref()).any(|header| header.key == RECEIPT_HEADER)
+        }
+        Some(HttpResponse::DeniedResponse(_) | HttpResponse::ErrorResponse(_)) | None => false,
+    });
+    if has_receipt { Verdict::Served } else { Verdict::Refused }
 }
 
 /// Both requests, encoded.
