@@ -1,7 +1,8 @@
 //! Request paths, and the templates of routes. A template matches segment by segment; there are no regular expressions.
 //!
-//! A proxy and the service behind it must read the same path. A path that servers may read differently is refused: see
-//! [`RequestPath::parse`].
+//! A proxy and the service behind it must read the same path: one that may be read differently is refused ([`RequestPath`]).
+
+use std::borrow::Cow;
 
 use hex::FromHex as _;
 use percent_encoding::percent_decode_str;
@@ -16,32 +17,31 @@ const MAX_SEGMENTS: usize = 256;
 
 /// A request path with only one possible reading: its percent-decoded segments.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RequestPath(Vec<String>);
+pub struct RequestPath<'a>(Vec<Cow<'a, str>>);
 
 /// The path is refused because servers differ in how they read it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the path is not in its one plain form")]
 pub struct PathNotCanonical;
 
-impl RequestPath {
+impl<'a> RequestPath<'a> {
     /// Parses a request target in origin form (RFC 9112 section 3.2.1). The query is removed.
     ///
-    /// Refused are: a target that does not begin with a slash; `.` and `..` as segments; `//`; a backslash; a
-    /// semicolon, at which some servers cut off parameters; `#`, spaces, control characters and bytes outside ASCII;
-    /// percent signs that are not an escape; and escapes of `.`, `/`, `\`, `;`, NUL and other control characters, of a
-    /// further escape, and of octets that are not UTF-8. A slash at the end is kept: `/orders/` and `/orders` are
-    /// different paths.
-    pub fn parse(target: &str) -> Result<Self, PathNotCanonical> {
+    /// Refused are: a target that does not begin with a slash; `.` and `..` as segments; `//`; a backslash; a semicolon, at which
+    /// some servers cut off parameters; `#`, spaces, control characters and bytes outside ASCII; percent signs that are not an
+    /// escape; and escapes of `.`, `/`, `\`, `;`, NUL and other control characters, of a further escape, and of octets that are
+    /// not UTF-8. A slash at the end is kept: `/orders/` and `/orders` are different paths.
+    pub fn parse(target: &'a str) -> Result<Self, PathNotCanonical> {
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let rest = path.strip_prefix('/').ok_or(PathNotCanonical)?;
         let plain = |byte: u8| matches!(byte, b'!'..=b'~') && !matches!(byte, b'\\' | b';' | b'#');
         if !rest.bytes().all(plain) {
             return Err(PathNotCanonical);
         }
-        let mut segments: Vec<String> = Vec::new();
+        let mut segments: Vec<Cow<'a, str>> = Vec::new();
         for segment in rest.split('/') {
             // Only the last segment may be empty.
-            if segments.last().is_some_and(String::is_empty) || segments.len() == MAX_SEGMENTS {
+            if segments.last().is_some_and(|last| last.is_empty()) || segments.len() == MAX_SEGMENTS {
                 return Err(PathNotCanonical);
             }
             segments.push(decoded(segment)?);
@@ -50,19 +50,19 @@ impl RequestPath {
     }
 }
 
-fn decoded(segment: &str) -> Result<String, PathNotCanonical> {
+fn decoded(segment: &str) -> Result<Cow<'_, str>, PathNotCanonical> {
     if matches!(segment, "." | "..") {
         return Err(PathNotCanonical);
     }
     if !segment.contains('%') {
-        return Ok(segment.to_owned());
+        return Ok(segment.into());
     }
     // Each escape is checked before decoding: afterwards an escaped character looks like an unescaped one.
     let harmless = |octet: u8| !octet.is_ascii_control() && !b"./\\;".contains(&octet);
     if !escapes(segment).all(|octet| octet.is_some_and(harmless)) {
         return Err(PathNotCanonical);
     }
-    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| PathNotCanonical)?.into_owned();
+    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| PathNotCanonical)?;
     // A server that decodes twice would read another path.
     if escapes(&decoded).any(|octet| octet.is_some()) { Err(PathNotCanonical) } else { Ok(decoded) }
 }
@@ -116,18 +116,18 @@ impl PathTemplate {
     }
 
     /// Whether a path matches.
-    pub fn matches(&self, path: &RequestPath) -> bool {
+    pub fn matches(&self, path: &RequestPath<'_>) -> bool {
         let mut segments = path.0.iter();
         for place in &self.0 {
             match place {
                 Segment::Rest => return true,
                 Segment::Any => {
-                    if segments.next().is_none_or(String::is_empty) {
+                    if segments.next().is_none_or(|segment| segment.is_empty()) {
                         return false;
                     }
                 }
                 Segment::Literal(literal) => {
-                    if segments.next() != Some(literal) {
+                    if segments.next().is_none_or(|segment| segment != literal) {
                         return false;
                     }
                 }
@@ -217,7 +217,7 @@ impl Routes {
 
     /// The most specific route that a request matches: literal segments before variable ones, those
     /// before `**`, from left to right, and a route for this method before one for all. `None` where no route matches.
-    pub fn find(&self, method: &str, path: &RequestPath) -> Option<&Route> {
+    pub fn find(&self, method: &str, path: &RequestPath<'_>) -> Option<&Route> {
         let matches = |route: &&Route| {
             (route.methods.is_empty() || route.methods.iter().any(|one| one == method)) && route.path.matches(path)
         };
@@ -229,7 +229,7 @@ impl Routes {
 mod tests {
     use super::*;
 
-    fn path(target: &str) -> RequestPath {
+    fn path(target: &str) -> RequestPath<'_> {
         RequestPath::parse(target).unwrap_or_else(|_| panic!("{target:?} was refused"))
     }
 
@@ -294,11 +294,11 @@ mod tests {
 
     #[test]
     fn an_escape_is_the_character_that_it_stands_for() {
-        assert_eq!(path("/%6frders/a%20b?x=%2e%2e/"), RequestPath(vec!["orders".to_owned(), "a b".to_owned()]));
-        assert_eq!(path("/100%25"), RequestPath(vec!["100%".to_owned()]));
-        assert_eq!(path("/%C3%A9"), RequestPath(vec!["é".to_owned()]));
-        assert_eq!(path("/...,@:a.b"), RequestPath(vec!["...,@:a.b".to_owned()]));
-        assert_eq!(path("/"), RequestPath(vec![String::new()]));
+        assert_eq!(path("/%6frders/a%20b?x=%2e%2e/"), RequestPath(vec!["orders".into(), "a b".into()]));
+        assert_eq!(path("/100%25"), RequestPath(vec!["100%".into()]));
+        assert_eq!(path("/%C3%A9"), RequestPath(vec!["é".into()]));
+        assert_eq!(path("/...,@:a.b"), RequestPath(vec!["...,@:a.b".into()]));
+        assert_eq!(path("/"), RequestPath(vec!["".into()]));
     }
 
     #[test]
