@@ -46,14 +46,14 @@ pub(in crate::authority::api) struct Use<'a> {
     /// The name of the proxy's immediate peer, where the user of the token must be that peer.
     pub(in crate::authority::api) principal: Option<&'a str>,
     /// The requirements of the resource.
-    pub(in crate::authority::api) demands: &'a Demands,
+    pub(in crate::authority::api) demands: &'a Demands<'a>,
     /// Whether an allowance has its steps, as a denial has.
     pub(in crate::authority::api) explained: bool,
 }
 
 impl<'a> Use<'a> {
     /// A use of which only a denial is explained.
-    pub(in crate::authority::api) fn new(evidence: Option<&'a Evidence>, demands: &'a Demands) -> Self {
+    pub(in crate::authority::api) fn new(evidence: Option<&'a Evidence>, demands: &'a Demands<'a>) -> Self {
         Self { evidence, principal: None, demands, explained: false }
     }
 }

@@ -60,7 +60,7 @@ pub struct BindingRequest<'a> {
     /// The limits of a lineage.
     pub lineage: LineagePolicy,
     /// The requirements of the resource.
-    pub demands: &'a Demands,
+    pub demands: &'a Demands<'a>,
     /// The time of the decision.
     pub now: Timestamp,
     /// The longest time for which the caller may cache an allowance.
@@ -122,9 +122,9 @@ fn evaluate(request: &BindingRequest<'_>, walk: &mut impl Walk) -> Result<Verdic
     let claims = &token.claims;
     walk.at(Check::Audience, || {
         let registered = client.registration.terms.audience.join(" ");
-        (format!("token: {}; registered: {registered}", claims.aud.all().join(" ")), demands.audience.clone())
+        (format!("token: {}; registered: {registered}", claims.aud.all().join(" ")), demands.audience.to_owned())
     });
-    if !claims.aud.includes(&demands.audience) || !permitted.has_audience(&demands.audience) {
+    if !claims.aud.includes(demands.audience) || !permitted.has_audience(demands.audience) {
         return Err(DenyReason::WrongAudience);
     }
     walk.at(Check::ResourceRecord, || {

@@ -13,9 +13,9 @@ use crate::authority::scope::Scope;
 
 /// The requirements of a protected resource for one use of a token.
 #[derive(Clone, Debug)]
-pub struct Demands {
+pub struct Demands<'a> {
     /// The audience of the resource.
-    pub audience: String,
+    pub audience: &'a str,
     /// Whether the resource was deleted, so that every use is denied.
     pub deleted: bool,
     /// Whether the record of the resource cannot be read, so that every use is denied.
@@ -34,9 +34,9 @@ pub struct Demands {
     pub max_staleness: Option<Duration>,
 }
 
-impl Demands {
+impl<'a> Demands<'a> {
     /// The requirements for an audience: those of its registered resource, or else the defaults.
-    pub fn of(audience: &str, resource: Option<&ProtectedResource>, scope: Scope) -> Self {
+    pub fn of(audience: &'a str, resource: Option<&ProtectedResource>, scope: Scope) -> Self {
         let least_evidence = resource.map_or(EvidenceGrade::Thumbprint, |resource| resource.least_evidence);
         let trust_domains = resource.map(|resource| Arc::clone(&resource.trust_domains)).unwrap_or_default();
         let defined = resource.and_then(|resource| resource.defined.clone());
@@ -44,7 +44,7 @@ impl Demands {
         let delegated = resource.and_then(|resource| resource.delegated.clone());
         let suspended = resource.is_some_and(|resource| resource.suspended);
         Self {
-            audience: audience.to_owned(),
+            audience,
             deleted: false,
             suspended,
             scope,

@@ -60,7 +60,7 @@ struct Question {
     vouched: bool,
     same_identity: bool,
     lineages: Lineages,
-    demands: Demands,
+    demands: Demands<'static>,
     now: Timestamp,
     verdict_ttl: Duration,
 }
@@ -186,7 +186,7 @@ const FAULTS: [Fault; 32] = [
         let token = VerifiedToken::new(question.key_id.clone(), question.claims.clone());
         question.broken = token.ancestors.unwrap().first().cloned();
     }),
-    (DenyReason::WrongAudience, |question| question.demands.audience.push('/')),
+    (DenyReason::WrongAudience, |question| question.demands.audience = "https://orders.shop.internal/"),
     (DenyReason::ResourceDeleted, |question| question.demands.deleted = true),
     (DenyReason::ResourceSuspended, |question| question.demands.suspended = true),
     (DenyReason::DelegationNotAccepted, |question| {
