@@ -13,9 +13,8 @@ mod set;
 mod sketch;
 
 use std::collections::BTreeMap;
-use std::hash::DefaultHasher;
-use std::hash::Hash as _;
-use std::hash::Hasher as _;
+
+use ahash::RandomState;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::observe::rollup::kind::Key;
@@ -53,8 +52,8 @@ const SETS_OF_STRANGERS: usize = 64;
 #[derive(Debug)]
 pub struct DecisionRollup {
     since: Timestamp,
-    /// Random, so that nobody can choose whose set a kind shares.
-    seed: u64,
+    /// Keyed at random, so that nobody can choose whose set a kind shares.
+    hash: RandomState,
     sets: Box<[Set]>,
     sets_of_strangers: Box<[Set]>,
     others: AllOthers,
@@ -65,7 +64,8 @@ impl DecisionRollup {
     pub fn new(since: Timestamp, seed: u64) -> Self {
         let sets = |count| (0..count).map(|_| Set::default()).collect();
         let (sets, sets_of_strangers) = (sets(SETS), sets(SETS_OF_STRANGERS));
-        Self { since, seed, sets, sets_of_strangers, others: AllOthers::default() }
+        let hash = RandomState::with_seed(usize::try_from(seed).unwrap_or(usize::MAX));
+        Self { since, hash, sets, sets_of_strangers, others: AllOthers::default() }
     }
 
     /// Since when it counts.
@@ -121,10 +121,7 @@ impl DecisionRollup {
     }
 
     fn key(&self, asked: &Asked<'_>) -> Key {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.seed);
-        asked.hash(&mut hasher);
-        Key::new(hasher.finish()).unwrap_or(Key::MIN)
+        Key::new(self.hash.hash_one(asked)).unwrap_or(Key::MIN)
     }
 }
 

@@ -7,9 +7,9 @@ use std::hash::Hasher;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::HashMap;
 use imbl::OrdSet;
 
+use crate::authority::records::hash_map::HashMap;
 use crate::authority::records::registered::Registered;
 use crate::authority::records::registered::Registration;
 
@@ -65,7 +65,7 @@ impl<T: Registration> PartialOrd for Named<T> {
 
 impl<T: Registration> Default for ByName<T> {
     fn default() -> Self {
-        Self { found: HashMap::new(), listed: OrdSet::new() }
+        Self { found: HashMap::default(), listed: OrdSet::new() }
     }
 }
 

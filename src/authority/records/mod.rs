@@ -2,6 +2,7 @@
 
 mod by_name;
 mod duration;
+mod hash_map;
 mod history;
 mod record;
 mod registered;
@@ -13,6 +14,7 @@ pub(in crate::authority) use crate::authority::records::duration::SHAPE as DURAT
 pub(in crate::authority) use crate::authority::records::duration::deserialize as deserialize_duration;
 pub(in crate::authority) use crate::authority::records::duration::parse as parse_duration;
 pub(in crate::authority) use crate::authority::records::duration::serialize as serialize_duration;
+pub(in crate::authority) use crate::authority::records::hash_map::HashMap;
 pub use crate::authority::records::history::ChangeRecord;
 pub use crate::authority::records::history::HISTORY;
 pub use crate::authority::records::history::MAX_CHANGES;

@@ -3,7 +3,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use imbl::HashMap;
+use crate::authority::records::hash_map::HashMap;
 
 /// The values, each with the number of its records. A clone shares what does not change.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl<T: ?Sized> Clone for Shared<T> {
 
 impl<T: Eq + Hash + ?Sized> Default for Shared<T> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(HashMap::default())
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use imbl::HashMap;
 use imbl::OrdMap;
 use spiffe::SpiffeId;
 
@@ -12,6 +11,7 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
 use crate::authority::identity::prefixes;
 use crate::authority::records::ByName;
+use crate::authority::records::HashMap;
 use crate::authority::records::Shared;
 use crate::authority::registration::auth_method::SpiffeClaim;
 use crate::authority::registration::auth_method::TokenEndpointAuthMethod;

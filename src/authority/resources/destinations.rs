@@ -1,6 +1,6 @@
 //! Where resources are: the principals of the workloads that serve them, and the authorities at which they are reached.
 
-use imbl::HashMap;
+use crate::authority::records::HashMap;
 
 /// The audiences under each destination principal and each authority. A clone shares the unchanged entries.
 #[derive(Clone, Debug, Default)]
