@@ -1,6 +1,8 @@
 //! Time and randomness, passed in so that tests control both.
 
 use std::fmt;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -104,12 +106,85 @@ pub trait Entropy: fmt::Debug + Send + Sync {
 #[error("the source of random bytes failed")]
 pub struct NoEntropy;
 
-/// The random bytes of the operating system.
-#[derive(Debug, Default)]
-pub struct SystemEntropy(SystemRandom);
+/// The random bytes of the operating system. Those of identifiers come out of a reserve: to ask the generator for sixteen
+/// bytes takes it as long as for hundreds.
+#[derive(Default)]
+pub struct SystemEntropy {
+    generator: SystemRandom,
+    reserve: Mutex<Reserve>,
+}
+
+/// Random bytes that nobody has got yet.
+#[derive(Default)]
+struct Reserve(Vec<u8>);
+
+/// How many bytes are asked for at once, and how many at most are handed out of them: what is longer may be a key.
+const RESERVED_BYTES: usize = 512;
+const IDENTIFIER_BYTES: usize = 16;
+
+impl Reserve {
+    /// Hands out bytes, each once.
+    fn take(&mut self, bytes: &mut [u8], generator: &SystemRandom) -> Result<(), NoEntropy> {
+        if self.0.len() < bytes.len() {
+            let mut fresh = vec![0; RESERVED_BYTES];
+            generator.fill(&mut fresh).map_err(|_| NoEntropy)?;
+            self.0 = fresh;
+        }
+        let left = self.0.len() - bytes.len();
+        bytes.iter_mut().zip(self.0.drain(left..)).for_each(|(to, byte)| *to = byte);
+        Ok(())
+    }
+}
 
 impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
-        self.0.fill(bytes).map_err(|_| NoEntropy)
+        if bytes.len() > IDENTIFIER_BYTES {
+            return self.generator.fill(bytes).map_err(|_| NoEntropy);
+        }
+        self.reserve.lock().unwrap_or_else(PoisonError::into_inner).take(bytes, &self.generator)
+    }
+}
+
+impl fmt::Debug for SystemEntropy {
+    /// Without the bytes, which may become secrets.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SystemEntropy").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::thread;
+
+    use super::*;
+
+    fn drawn(entropy: &SystemEntropy, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        entropy.fill(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn no_identifier_is_handed_out_twice() {
+        let entropy = SystemEntropy::default();
+        let some = || (0..1000).map(|_| drawn(&entropy, IDENTIFIER_BYTES)).collect::<Vec<_>>();
+        let all: HashSet<Vec<u8>> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(some)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(all.len(), 4000);
+    }
+
+    #[test]
+    fn bytes_of_each_length_are_filled_anew() {
+        let entropy = SystemEntropy::default();
+        for length in [8, 15, IDENTIFIER_BYTES, IDENTIFIER_BYTES + 1, RESERVED_BYTES, 2 * RESERVED_BYTES] {
+            let (one, other) = (drawn(&entropy, length), drawn(&entropy, length));
+            assert_ne!(one, other);
+            // Of so many random bytes not all are zero at the end, or at the beginning.
+            assert!(one[length - 8..] != [0; 8] && one[..8] != [0; 8], "{length}");
+        }
+        assert!(drawn(&entropy, 0).is_empty());
     }
 }
