@@ -13,7 +13,7 @@ pub fn parse_spiffe_id(text: &str) -> Option<SpiffeId> {
     if text.len() > MAX_SPIFFE_ID_BYTES {
         return None;
     }
-    SpiffeId::new(text).ok().filter(|id| id.to_string() == text)
+    SpiffeId::new(text).ok().filter(|id| is_text_of(text, id))
 }
 
 /// Whether `text` is the text of this SPIFFE ID. It copies nothing.
