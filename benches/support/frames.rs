@@ -117,7 +117,7 @@ impl Request {
 }
 
 /// A message as gRPC frames it: not compressed, its length, its bytes.
-fn length_prefixed(message: &impl Message) -> Vec<u8> {
+pub(crate) fn length_prefixed(message: &impl Message) -> Vec<u8> {
     let length = u32::try_from(message.encoded_len()).unwrap_or(u32::MAX);
     let mut body = vec![0];
     body.extend_from_slice(&length.to_be_bytes());

@@ -55,9 +55,7 @@ pub(crate) fn check(token: &str, der: &[u8], whole: bool) -> CheckRequest {
 
 /// What the Envoy of this proxy sends.
 pub(crate) fn check_by(proxy: &str, token: &str, der: &[u8], whole: bool) -> CheckRequest {
-    let hash = hex::encode(Sha256::digest(der));
-    let header = format!("By={proxy};Hash={hash};Subject=\"\";URI=spiffe://dev.internal/workload");
-    let headers = [("authorization", format!("Bearer {token}")), ("x-forwarded-client-cert", header)];
+    let headers = [("authorization", format!("Bearer {token}")), ("x-forwarded-client-cert", forwarded(proxy, der))];
     let http = HttpRequest {
         method: "GET".to_owned(),
         path: "/orders/1".to_owned(),
@@ -76,6 +74,12 @@ pub(crate) fn check_by(proxy: &str, token: &str, der: &[u8], whole: bool) -> Che
             ..AttributeContext::default()
         }),
     }
+}
+
+/// `x-forwarded-client-cert`, as the Envoy of this proxy writes it by default.
+pub(crate) fn forwarded(proxy: &str, der: &[u8]) -> String {
+    let hash = hex::encode(Sha256::digest(der));
+    format!("By={proxy};Hash={hash};Subject=\"\";URI=spiffe://dev.internal/workload")
 }
 
 /// `source.certificate` as Envoy writes it.

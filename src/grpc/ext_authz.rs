@@ -77,15 +77,16 @@ pub(super) fn check(
         CheckAnswer::Deny(denial(refusal, reference))
     };
     check_answer::write(&checked, answer);
-    Ok(match checked {
-        CheckAnswer::Allow(_) => RequestOutcome::Ok,
-        CheckAnswer::Deny(denial) => outcome(denial.refusal),
-    })
+    Ok(outcome(&checked))
 }
 
-/// The outcome of a denial in the metrics. In gRPC a denial is a successful response.
-fn outcome(refusal: CheckRefusal) -> RequestOutcome {
-    if refusal == CheckRefusal::Unable { RequestOutcome::Error } else { RequestOutcome::Refused }
+/// The outcome of a check in the metrics. In gRPC a denial is a successful response.
+fn outcome(checked: &CheckAnswer) -> RequestOutcome {
+    match checked {
+        CheckAnswer::Allow(_) => RequestOutcome::Ok,
+        CheckAnswer::Deny(Denial { refusal: CheckRefusal::Unable, .. }) => RequestOutcome::Error,
+        CheckAnswer::Deny(_) => RequestOutcome::Refused,
+    }
 }
 
 /// A denial from before the resource lookup.
@@ -141,9 +142,14 @@ pub fn unread(authority: &Authority, sender: &Sender, refusal: CheckRefusal) -> 
 
 /// The answer with a denial from before the resource lookup.
 pub fn denied(refusal: CheckRefusal, reference: Reference) -> ShortAnswer {
-    let (mut frame, denied) = (Vec::new(), CheckAnswer::Deny(denial(refusal, reference)));
-    wire::frame(&mut frame, |answer| check_answer::write(&denied, answer));
-    ShortAnswer { frame, outcome: outcome(refusal) }
+    answer(&CheckAnswer::Deny(denial(refusal, reference)))
+}
+
+/// The answer that says what was decided.
+pub fn answer(checked: &CheckAnswer) -> ShortAnswer {
+    let mut frame = Vec::new();
+    wire::frame(&mut frame, |answer| check_answer::write(checked, answer));
+    ShortAnswer { frame, outcome: outcome(checked) }
 }
 
 /// A complete gRPC response with this answer.

@@ -1,0 +1,121 @@
+//! Measures the steps of a call, each by itself: `cargo bench --bench micro [FILTER]`. Criterion compares them with the run
+//! before, and keeps what it measured in `criterion` under cargo's target directory.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod fixture;
+
+use std::hint::black_box;
+
+use criterion::Criterion;
+use lanyard::authority::decision::CheckAnswer;
+use lanyard::authority::decision::CheckRequest;
+use lanyard::authority::decision::PresentedEvidence;
+use lanyard::authority::decision::ValidateRequest;
+use lanyard::authority::evidence::Evidence;
+use lanyard::authority::resources::Destination;
+use lanyard::authority::resources::RequestPath;
+use lanyard::authority::tokens;
+use lanyard::grpc::ext_authz;
+use lanyard::grpc::short_answer::ShortAnswer;
+use lanyard::grpc::short_road::ShortAnswering;
+use lanyard::grpc::short_road::ShortCall;
+use lanyard::proto::validate_binding_request;
+use sha2::Digest as _;
+use sha2::Sha256;
+
+use crate::fixture::Fixture;
+use crate::fixture::at_once;
+use crate::support::Failure;
+use crate::support::frames::length_prefixed;
+use crate::support::requests;
+use crate::support::requests::AUDIENCE;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Result<(), Failure> {
+    let fixture = Fixture::new()?;
+    let mut criterion = Criterion::default().configure_from_args();
+    messages(&mut criterion, &fixture)?;
+    decisions(&mut criterion, &fixture)?;
+    criterion.final_summary();
+    Ok(())
+}
+
+/// What is read and written, and a whole call between.
+fn messages(criterion: &mut Criterion, fixture: &Fixture) -> Result<(), Failure> {
+    let Fixture { authority, proxy, token, certificate, .. } = fixture;
+    let check = length_prefixed(&requests::check(token, certificate, false));
+    let thumbprint = validate_binding_request::Evidence::CertificateThumbprint(Sha256::digest(certificate).to_vec());
+    let validate = length_prefixed(&requests::validate(token, &thumbprint));
+    let checked = authority.check(proxy, &asked(fixture)).map_err(|refused| refused.error)?;
+    if !matches!(checked, CheckAnswer::Allow(_)) {
+        return Err("the check is denied".into());
+    }
+    for (name, call, body) in
+        [("check", ShortCall::Check, &check), ("validation", ShortCall::ValidateBinding, &validate)]
+    {
+        criterion.bench_function(&format!("decode a {name}"), |bencher| bencher.iter(|| call.read(black_box(body))));
+        criterion.bench_function(&format!("answer a {name}"), |bencher| {
+            bencher.iter(|| answered(fixture, call, black_box(body)));
+        });
+    }
+    criterion.bench_function("encode the answer to a check", |bencher| {
+        bencher.iter(|| ext_authz::answer(black_box(&checked)));
+    });
+    Ok(())
+}
+
+/// What is between.
+fn decisions(criterion: &mut Criterion, fixture: &Fixture) -> Result<(), Failure> {
+    let Fixture { authority, proxy, resource, token, claims, certificate, .. } = fixture;
+    let keys = authority.keys();
+    criterion.bench_function("verify a token", |bencher| bencher.iter(|| tokens::verify(&keys, black_box(token))));
+    criterion.bench_function("sign a token", |bencher| {
+        bencher.iter(|| at_once(tokens::sign(&keys, black_box(claims))));
+    });
+    criterion.bench_function("decide a check", |bencher| {
+        bencher.iter(|| authority.check(proxy, black_box(&asked(fixture))));
+    });
+    let evidence = Evidence::from_thumbprint(&Sha256::digest(certificate))?;
+    criterion.bench_function("decide a validation", |bencher| {
+        bencher.iter(|| {
+            let evidence = PresentedEvidence::Of(Some(evidence.clone()));
+            let request =
+                ValidateRequest { access_token: token, evidence, audience: Some(AUDIENCE), scope: "", receipt: false };
+            authority.validate_binding(proxy, black_box(request))
+        });
+    });
+    criterion.bench_function("match the last of 201 routes", |bencher| {
+        bencher.iter(|| {
+            let path = RequestPath::parse(black_box("/team-199/orders/1"));
+            path.is_ok_and(|path| resource.routes.find("GET", &path).is_some())
+        });
+    });
+    Ok(())
+}
+
+/// A check of a use of the workload's token with its certificate.
+fn asked(fixture: &Fixture) -> CheckRequest<'_> {
+    CheckRequest {
+        destination: Destination { named: Some(AUDIENCE), principal: "", authority: "orders.dev.internal" },
+        method: "GET",
+        path: "/orders/1",
+        headers: vec![
+            ("authorization", fixture.bearer.as_bytes()),
+            ("x-forwarded-client-cert", fixture.forwarded.as_bytes()),
+        ],
+        certificate: "",
+        principal: "",
+    }
+}
+
+/// A call of the proxy, from its message to that of the answer.
+fn answered(fixture: &Fixture, call: ShortCall, body: &[u8]) -> Option<ShortAnswer> {
+    match call.read(body)?.answer(&fixture.authority, fixture.proxy.clone()) {
+        ShortAnswering::Ready(answered) => answered.ok(),
+        ShortAnswering::Waiting(_) => None,
+    }
+}
