@@ -35,6 +35,9 @@ const UNDER_WAY: usize = 16;
 /// How many registrations have an audience and an owner in common.
 const TEAM: usize = 250;
 
+/// The length of a `jti` of this server: 128 bits, base64url.
+const JTI_BYTES: usize = 22;
+
 /// Who registered and revoked everything.
 const ADMIN: &str = "spiffe://dev.internal/admin";
 
@@ -114,7 +117,7 @@ pub(crate) async fn revocations(directory: &Path, count: usize) -> Result<(), Fa
     let record = RevocationRecord::new(now, ADMIN, Some(now.after(Duration::from_hours(1))));
     let value = record.to_bytes().ok_or("no record")?;
     let written = |number| {
-        let revoked = Revoked::token(&random(number)).ok_or("no jti")?;
+        let revoked = random(number).get(..JTI_BYTES).and_then(Revoked::token).ok_or("no jti")?;
         Ok(vec![(revoked.store_key(), value.clone())])
     };
     fill(directory, count, written).await
