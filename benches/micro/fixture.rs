@@ -134,6 +134,7 @@ fn authority(ca: &Ca) -> Result<Authority, Failure> {
         keys: KeyPolicy::default(),
         history: Duration::ZERO,
         exchange: ExchangePolicy::default(),
+        txn_tokens: None,
     };
     let trust = TrustBundles {
         trust_domains: HashMap::from([(TrustDomain::new("dev.internal")?, ca.anchors()?.into())]),
