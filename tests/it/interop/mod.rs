@@ -5,6 +5,7 @@ mod client_pages;
 mod curl;
 mod example_clients;
 mod exchange;
+mod exchange_examples;
 mod openid_client;
 mod openssl_certificates;
 mod python_client;

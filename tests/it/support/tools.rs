@@ -295,6 +295,14 @@ pub fn maven(folder: &Path) -> Option<Command> {
     })?
 }
 
+/// A JDK that runs a file of source; `None` if java is to be skipped, or is not on this machine.
+pub fn java() -> Option<Command> {
+    (!skipped("java")).then(|| {
+        let found = run_if_there(Command::new("java").arg("--version")).filter(|found| found.code == Some(0));
+        found.map(|_| Command::new("java"))
+    })?
+}
+
 /// Go, in one of the folders of `tests/it/deploy`, where a module's `go.mod` fixes its dependencies; `None` if go is to
 /// be skipped. What Go fetches and builds stays in its own caches.
 pub fn go(folder: &str) -> Option<Command> {
