@@ -203,14 +203,12 @@ impl Server {
         let components = Components::build(&config, (clock, entropy), store, (audit, &export_failures)).await?;
         let Components { provider, certificate, stored, authority, audit, feeds, contents, published, loaded, .. } =
             components;
-        let (store, federation, mut tasks) =
-            (Arc::clone(&stored.store), Arc::new(components.federation), JoinSet::new());
-        let trusted_issuers = Arc::new(components.trusted_issuers);
-        let takes_svid = config.tls.certificate.is_none();
+        let (store, mut tasks) = (Arc::clone(&stored.store), JoinSet::new());
+        let (federation, trusted_issuers) = (Arc::new(components.federation), Arc::new(components.trusted_issuers));
         let mut identity = None;
-        if let Some(config) = config.workload_api {
-            let svid_for = takes_svid.then(|| Arc::clone(&certificate));
-            let (workload_api, own) = WorkloadIdentity::new(config, &authority, chance, Arc::clone(&feeds), svid_for);
+        if let Some(section) = config.workload_api {
+            let svid_for = config.tls.certificate.is_none().then(|| Arc::clone(&certificate));
+            let (workload_api, own) = WorkloadIdentity::new(section, &authority, chance, Arc::clone(&feeds), svid_for);
             follow_workload_api(&mut tasks, &authority, &workload_api).await?;
             identity = Some(own);
         }
@@ -259,8 +257,7 @@ impl Server {
             listener.start(&mut tasks, &authority, workers.dispatcher(), stages.clone());
         }
         let (trust, targets) = ((config.trust, contents), (Arc::clone(&authority), feeds));
-        let reloader = Reloader::new(config.source, trust, Arc::clone(&certificate), targets, own_bundle);
-        let reloader = Arc::new(reloader);
+        let reloader = Arc::new(Reloader::new(config.source, trust, Arc::clone(&certificate), targets, own_bundle));
         reloader.start(&mut tasks, &authority, hangup, stages.clone());
         store_feed::start(&mut tasks, &authority, &store, loaded);
         audit.start(&mut tasks, &authority);

@@ -76,8 +76,7 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
              a receipt is good for seconds"
         }
         ("UNAUTHORIZED_CLIENT", _) => {
-            "have an admin add urn:ietf:params:oauth:grant-type:token-exchange to the client's `grant_types`, and its rules to \
-             `exchange`"
+            "have an admin add token-exchange to the client's `grant_types`, and rules to `exchange`"
         }
         ("EXCHANGE_NOT_ENABLED", _) => "have `exchange.enabled` set in the server's configuration",
         ("INVALID_SCOPE", _) => "ask for scopes that `lanyard whoami` shows, or leave out --scope",

@@ -171,7 +171,7 @@ async fn exchange(
     match message.subject {
         Some(Subject::Receipt(text)) => receipt = Some(text),
         Some(Subject::AccessToken(token)) => {
-            (receipt, access_token) = (sent(message.presentation_receipt), Some(token))
+            (receipt, access_token) = (sent(message.presentation_receipt), Some(token));
         }
         Some(Subject::TxnToken(token)) => parts.txn_token = Some(token),
         Some(Subject::UnsignedJson(json)) => parts.unsigned_json = Some(json),

@@ -107,11 +107,12 @@ impl From<ExchangeRefusal> for OAuthError {
         let code = match refusal {
             ExchangeRefusal::NotGranted(error) => return error.into(),
             ExchangeRefusal::NotEnabled => return unsupported_grant_type(),
-            // As for any requested_token_type that is not issued.
-            ExchangeRefusal::TxnTokensNotEnabled => ErrorCode::INVALID_REQUEST,
             ExchangeRefusal::UnauthorizedClient => ErrorCode::UnauthorizedClient,
-            // RFC 8693 section 2.2.2: an unacceptable subject_token is no invalid_grant.
-            ExchangeRefusal::RequestMalformed(_) | ExchangeRefusal::SubjectNotAccepted => ErrorCode::INVALID_REQUEST,
+            // RFC 8693 section 2.2.2: an unacceptable subject_token is no invalid_grant. A requested_token_type that is not
+            // issued is malformed, too.
+            ExchangeRefusal::TxnTokensNotEnabled
+            | ExchangeRefusal::RequestMalformed(_)
+            | ExchangeRefusal::SubjectNotAccepted => ErrorCode::INVALID_REQUEST,
             ExchangeRefusal::InvalidTarget => ErrorCode::Grant(GrantErrorCode::InvalidTarget),
             ExchangeRefusal::InvalidScope => ErrorCode::Grant(GrantErrorCode::InvalidScope),
             ExchangeRefusal::StoreUnavailable => {

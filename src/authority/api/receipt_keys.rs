@@ -104,7 +104,7 @@ impl Authority {
         match self.store.transact(adding).await {
             Ok(revision) => {
                 tracing::info!(key = place, active_from = active_from.0, "a key of receipts was made");
-                self.apply_write(&place, Some(Entry::ReceiptKey(key)), revision);
+                self.apply_write(&place, Some(Entry::ReceiptKey(Box::new(key))), revision);
                 Ok(())
             }
             // Another replica was first.

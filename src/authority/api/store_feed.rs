@@ -64,7 +64,7 @@ impl Authority {
                         Err(error @ Unusable::ReceiptKey(_)) => {
                             let known = key.strip_prefix(RECEIPT_KEYS).and_then(|id| receipt_keys.named(id));
                             if let Some((known, revision)) = known {
-                                snapshot.apply(key, Some(Entry::ReceiptKey(known.clone())), revision);
+                                snapshot.apply(key, Some(Entry::ReceiptKey(Box::new(known.clone()))), revision);
                             }
                             snapshot.suspend(key, &stored.value, stored.revision, &error);
                         }

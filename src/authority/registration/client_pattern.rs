@@ -20,12 +20,12 @@ impl ClientPattern {
 
     /// Parses a `client_id`, or `spiffe://td/path/*`. A star in any other position is refused.
     pub fn parse(text: &str) -> Option<Self> {
-        match text.contains('*') {
-            false => ClientId::parse(text).map(Self::Exact),
-            true => match SpiffeIdPattern::parse(text)? {
-                SpiffeIdPattern::Below(prefix) => Some(Self::Below(prefix)),
-                SpiffeIdPattern::Exact(_) => None,
-            },
+        if !text.contains('*') {
+            return ClientId::parse(text).map(Self::Exact);
+        }
+        match SpiffeIdPattern::parse(text)? {
+            SpiffeIdPattern::Below(prefix) => Some(Self::Below(prefix)),
+            SpiffeIdPattern::Exact(_) => None,
         }
     }
 

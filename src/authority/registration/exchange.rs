@@ -144,7 +144,8 @@ impl ExchangeTerms {
         audience: &[String],
         (rules, delegates, txn): (&[ExchangeRuleMetadata], Option<&[String]>, &[TxnRuleMetadata]),
     ) -> Result<Option<Arc<Self>>, InvalidMetadata> {
-        if !granted && !(rules.is_empty() && txn.is_empty()) {
+        let has_rules = !rules.is_empty() || !txn.is_empty();
+        if has_rules && !granted {
             let field = if rules.is_empty() { txn::RULES } else { RULES };
             return Err(invalid(field, &format!("goes only with {TOKEN_EXCHANGE} among the grant_types")));
         }

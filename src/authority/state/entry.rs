@@ -54,7 +54,7 @@ pub enum Entry {
     /// A signing key, opened unless it is revoked.
     SigningKey(StoredKey),
     /// A receipt key.
-    ReceiptKey(ReceiptKey),
+    ReceiptKey(Box<ReceiptKey>),
     /// A replica's heartbeat.
     Heartbeat(Heartbeat),
     /// An enabled feature.
@@ -113,7 +113,7 @@ impl Entry {
         }
         if key.starts_with(RECEIPT_KEYS) {
             let opened = sealer.open_receipt_key(key, value).map_err(Unusable::ReceiptKey)?;
-            return Ok(Some(Self::ReceiptKey(opened)));
+            return Ok(Some(Self::ReceiptKey(Box::new(opened))));
         }
         if let Some(name) = key.strip_prefix(CLIENTS) {
             return Ok(Some(Self::Client(Box::new(Registered::read(name, value, revision)?))));

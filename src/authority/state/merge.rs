@@ -34,7 +34,7 @@ impl Snapshot {
             self.apply(&format!("{KEYS}{}", key.key_id()), Some(entry), revision);
         }
         for (key, revision) in earlier.receipt_keys.all().filter(|(_, revision)| *revision > reached) {
-            self.apply(&key.store_key(), Some(Entry::ReceiptKey(key.clone())), revision);
+            self.apply(&key.store_key(), Some(Entry::ReceiptKey(Box::new(key.clone()))), revision);
         }
         for (predecessor, record, revision) in earlier.lineages.all().filter(|(.., revision)| *revision > reached) {
             self.apply(&lineages::store_key(predecessor), Some(Entry::Lineage(record.clone())), revision);

@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_key_is_made_before_the_present_one_has_served_a_day_and_is_active_once_all_know_it() {
-        let lag = Duration::from_secs(60);
+        let lag = Duration::from_mins(1);
         assert_eq!(due(&keys(&[]), lag, NOW), Some(NOW), "the first serves at once");
         let early = Timestamp(NOW.0 + DAY - 11 * 60);
         assert_eq!(due(&keys(&[0]), lag, Timestamp(early.0 - 1)), None);
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_key_is_deleted_once_no_receipt_of_it_is_left() {
         let of = |keys: &ReceiptKeys, now: u64| -> Vec<String> {
-            let lag = Duration::from_secs(60);
+            let lag = Duration::from_mins(1);
             ended(keys, lag, Timestamp(NOW.0 + now)).map(|(key, _)| key.id().to_owned()).collect()
         };
         let two = keys(&[0, DAY]);

@@ -231,7 +231,7 @@ impl Snapshot {
                     self.fetched_bundles.insert(name, fetched, revision);
                 }
             }
-            (Some(Entry::ReceiptKey(key)), _) => Arc::make_mut(&mut self.receipt_keys).insert(key, revision),
+            (Some(Entry::ReceiptKey(key)), _) => Arc::make_mut(&mut self.receipt_keys).insert(*key, revision),
             (Some(Entry::SigningKey(signing_key)), _) => Arc::make_mut(&mut self.keys).insert(signing_key, revision),
             (None, revoked) => {
                 self.removed.insert(key.to_owned(), revision);

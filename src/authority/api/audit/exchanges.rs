@@ -93,10 +93,7 @@ impl Authority {
         let (event, severity) = (AuditEvent::ExchangeRefused, Severity::Warn);
         let reference = self.refuse(event, severity, AuditOutcome::Denied, grounds, |record| {
             let audience = request.audience.join(" ");
-            let cause = match error {
-                ExchangeError::NotGranted(error) => cause(error),
-                other => other.to_string(),
-            };
+            let cause = if let ExchangeError::NotGranted(error) = error { cause(error) } else { error.to_string() };
             AuditRecord {
                 actor: Some(caller.identity.to_string()),
                 client_id: client.as_ref().map(ToString::to_string),

@@ -77,7 +77,7 @@ fn write(record: &AuditRecord) {
     let (remote, certificate) = (record.remote.as_deref().map(display), record.certificate.as_deref().map(display));
     let (subject, registration) = (record.subject.as_deref(), record.registration.as_deref());
     let (evidence, reference) = (record.evidence.as_deref().map(display), record.reference.map(display));
-    let (comment, denied) = (record.comment.as_deref(), record.outcome != AuditOutcome::Allowed);
+    let denied = record.outcome != AuditOutcome::Allowed;
     // The fields of the event, and then those of the connection.
     macro_rules! refusal {
         ($($field:ident $(= $value:expr)?),*; $($message:tt)*) => {
@@ -92,10 +92,7 @@ fn write(record: &AuditRecord) {
         AuditEvent::TokenRefused => {
             refusal!(peer = actor, client_id, reason, cause, resource, registration; "token refused");
         }
-        AuditEvent::TokenExchanged => {
-            let delegation = record.delegation.as_deref();
-            line!(record, client_id, delegation, resource, jti, registration, revision, "token exchanged");
-        }
+        AuditEvent::TokenExchanged => token_exchanged(record),
         AuditEvent::ExchangeRefused => {
             refusal!(peer = actor, client_id, reason, cause, resource, registration; "exchange refused");
         }
@@ -164,20 +161,36 @@ fn write(record: &AuditRecord) {
             let until = record.until;
             line!(record, by = actor, key = record.revoked.as_deref(), change, revision, until, "revocation");
         }
-        AuditEvent::ResourceChanged => {
-            line!(record, admin = actor, audience = resource, change, revision, comment, "resource changed");
-        }
+        AuditEvent::ResourceChanged => resource_changed(record),
         AuditEvent::ClientChanged => client_changed(record),
         AuditEvent::GrantChanged => grant_changed(record),
         AuditEvent::StoreExported => line!(record, admin = actor, revision, remote, listener, "store exported"),
-        AuditEvent::FeatureEnabled => {
-            line!(record, admin = actor, feature = record.feature, revision, "feature enabled");
-        }
+        AuditEvent::FeatureEnabled => feature_enabled(record),
         AuditEvent::SigningKeyChanged => signing_key_changed(record),
         AuditEvent::ReceiptSeenAgain => receipt_seen_again(record),
         AuditEvent::AdminRead => refusal!(admin = actor, method = method.map(display); "admin read"),
         AuditEvent::ConfigurationChanged => configuration_changed(record),
     }
+}
+
+fn token_exchanged(record: &AuditRecord) {
+    let AuditRecord { revision, .. } = record;
+    let (client_id, delegation, resource) =
+        (record.client_id.as_deref(), record.delegation.as_deref(), record.resource.as_deref());
+    let (jti, registration) = (record.jti.as_deref(), record.registration.as_deref());
+    line!(record, client_id, delegation, resource, jti, registration, revision, "token exchanged");
+}
+
+fn resource_changed(record: &AuditRecord) {
+    let AuditRecord { change, revision, .. } = record;
+    let (admin, audience) = (record.actor.as_deref(), record.resource.as_deref());
+    let comment = record.comment.as_deref();
+    line!(record, admin, audience, change, revision, comment, "resource changed");
+}
+
+fn feature_enabled(record: &AuditRecord) {
+    let AuditRecord { feature, revision, .. } = record;
+    line!(record, admin = record.actor.as_deref(), feature, revision, "feature enabled");
 }
 
 fn client_changed(record: &AuditRecord) {
