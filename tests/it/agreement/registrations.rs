@@ -316,16 +316,16 @@ async fn an_issuer_that_is_no_longer_trusted_denies_its_clients_and_no_others() 
     fixture.0.register(account("account")).await.unwrap();
     let own = self_signed("own").issue();
     let leaf = fixture.0.workload("/checkout").await;
-    let issued = fixture.0.issue(&own, asserting("account", &issuer.token())).await.unwrap().access_token;
+    let token = fixture.0.issue(&own, asserting("account", &issuer.token())).await.unwrap().access_token;
     let others = fixture.token_as(&leaf, CHECKOUT).await;
-    assert_eq!(fixture.agreed(&issued, &own, "orders.read").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &own, "orders.read").await, Ok(()));
     let authority = fixture.0.server.authority();
     let before = authority.trust().as_ref().clone();
     authority.replace_trust(TrustBundles { issuers: BTreeMap::new(), ..before.clone() });
-    assert_eq!(fixture.agreed(&issued, &own, "orders.read").await, Err(DenyReason::IssuerUntrusted));
+    assert_eq!(fixture.agreed(&token, &own, "orders.read").await, Err(DenyReason::IssuerUntrusted));
     assert_eq!(fixture.agreed(&others, &leaf, "orders.read").await, Ok(()));
     authority.replace_trust(before);
-    assert_eq!(fixture.agreed(&issued, &own, "orders.read").await, Ok(()));
+    assert_eq!(fixture.agreed(&token, &own, "orders.read").await, Ok(()));
 }
 
 // RFC 7591 section 5

@@ -111,14 +111,10 @@ fn question(random: &mut Xorshift) -> Question {
         kind @ ("read" | "write" | "admin") => format!("{target}.{kind}"),
         other => other.to_owned(),
     };
-    Question {
-        subject: *random.pick(&SUBJECTS),
-        exchanger: *random.pick(&EXCHANGERS),
-        place: *random.pick(&PLACES),
-        target,
-        scope,
-        by_id: random.below(2) == 0,
-    }
+    let subject = *random.pick(&SUBJECTS);
+    let exchanger = *random.pick(&EXCHANGERS);
+    let place = *random.pick(&PLACES);
+    Question { subject, exchanger, place, target, scope, by_id: random.below(2) == 0 }
 }
 
 fn asked(shop: &Shop, name: &str, by_id: bool) -> AskedIdentity {

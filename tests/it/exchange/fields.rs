@@ -55,7 +55,7 @@ fn each_wrong_value_of_a_rule_is_refused_by_the_fields_name() {
     let shop = shop();
     let grant =
         |needs: &str, gives: &str| vec![ScopeGrantMetadata { needs: needs.to_owned(), gives: gives.to_owned() }];
-    let wrong = [
+    let wrong = vec![
         with(|rule| rule.subjects.clear()),
         with(|rule| rule.subjects = texts(&["*"])),
         with(|rule| rule.subjects = texts(&["spiffe://*"])),
@@ -99,7 +99,7 @@ fn each_wrong_value_of_a_rule_is_refused_by_the_fields_name() {
         with(|rule| rule.subjects = texts(&["frontend", "spiffe://prod.example/*", "spiffe://other.example/ns/*"])),
         with(|rule| rule.presentation = Some("independent".to_owned())),
         with(|rule| rule.least_evidence = Some("certificate".to_owned())),
-        with(|rule| rule.ttl = Some(Duration::from_secs(300))),
+        with(|rule| rule.ttl = Some(Duration::from_mins(5))),
         with(|rule| rule.max_actors = Some(8)),
         // A resource that is not registered yet defines nothing.
         with(|rule| (rule.presented_at, rule.grants) = (at("new"), grant("new.read", "orders.read"))),
@@ -143,9 +143,8 @@ fn grant_types_delegates_and_consent_are_refused_by_their_names() {
         let delegated = Some(DelegatedMetadata { actors: texts(actors), max_actors });
         let metadata = ResourceMetadata { delegated, ..resource("stock") };
         let created = ready(shop.fixture.authority.create_resource(&shop.fixture.svid(ADMIN), metadata, true));
-        let field = created.map_err(|error| match error {
-            RegistryError::Invalid(invalid) => invalid.field.to_owned(),
-            other => other.code().to_owned(),
+        let field = created.map_err(|error| {
+            if let RegistryError::Invalid(invalid) = error { invalid.field.to_owned() } else { error.code().to_owned() }
         });
         assert_eq!(field.map(drop), if good { Ok(()) } else { Err("delegated".to_owned()) }, "{actors:?}");
     }

@@ -102,7 +102,7 @@ fn a_token_says_for_whom_it_speaks_who_acts_and_what_it_comes_from() {
     });
     assert_eq!(Value::Object(said), expected);
     // A token that is not exchanged speaks for its holder alone.
-    for name in CHAIN[..3].iter() {
+    for name in &CHAIN[..3] {
         let own = claims(&shop.token(name));
         assert_eq!((&own["sub"], own.get("act"), own.get("lanyard_from")), (&own["client_id"], None, None));
     }
@@ -146,8 +146,8 @@ fn nothing_in_a_request_adds_to_the_chain_or_takes_from_it() {
         |claims| claims["act"] = json!([id("checkout")]),
     ];
     for splice in splices {
-        let spliced = crafted(&signer, &delegated, splice);
-        assert_eq!(shop.why_not("orders", &spliced, "stock"), "SUBJECT_INVALID");
+        let token = crafted(&signer, &delegated, splice);
+        assert_eq!(shop.why_not("orders", &token, "stock"), "SUBJECT_INVALID");
     }
     assert_eq!(shop.why_not("orders", &crafted(&signer, &delegated, |_| {}), "stock"), "");
 }
@@ -190,7 +190,7 @@ fn no_exchange_makes_anything_live_longer() {
     }
     for (number, name) in names.iter().enumerate() {
         let calls = names.get(number + 1).unwrap_or(&names[0]);
-        let ttl = Some(Duration::from_secs(300));
+        let ttl = Some(Duration::from_mins(5));
         let rules = ExchangeRuleMetadata { ttl, max_actors: Some(8), ..rule("spiffe://prod.example/*", name, calls) };
         shop.register(client(name, calls, if number == 0 { Vec::new() } else { vec![rules] }));
     }

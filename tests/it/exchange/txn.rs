@@ -44,6 +44,12 @@ use crate::support::authority::ready;
 use crate::support::mint::part;
 use crate::support::unreferenced::Unreferenced as _;
 
+/// A request that is no longer good.
+type ChangedRequest = fn(&mut TxnRequest);
+
+/// What ends a token.
+type End = fn(&mut Shop, &str);
+
 fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
@@ -56,8 +62,8 @@ fn object(value: Value) -> Map<String, Value> {
 fn policy() -> TxnTokenPolicy {
     TxnTokenPolicy {
         trust_domain: "prod.example".to_owned(),
-        ttl: Duration::from_secs(60),
-        max_ttl: Duration::from_secs(300),
+        ttl: Duration::from_mins(1),
+        max_ttl: Duration::from_mins(5),
         max_replacements: 3,
         max_context: 4096,
     }
@@ -244,7 +250,7 @@ fn who_gets_a_transaction_token_and_for_what_is_what_a_rule_says() {
     let narrower: fn(&mut TxnRequest) = |request| request.exchange.scope = "trade.view trade.stocks".to_owned();
     assert_eq!(reason(&shop, "edge", &good), "");
     assert_eq!(ask(&shop, "edge", &with(narrower)).unwrap().scope.to_string(), "trade.stocks trade.view");
-    let cases: [(fn(&mut TxnRequest), &str); 11] = [
+    let cases: [(ChangedRequest, &str); 11] = [
         (|request| request.exchange.scope.clear(), "REQUEST_MALFORMED"),
         (|request| request.exchange.scope = "edge.write".to_owned(), "INVALID_SCOPE"),
         (|request| request.exchange.scope = "trade.stocks nightly.settle".to_owned(), "INVALID_SCOPE"),
@@ -373,7 +379,7 @@ fn a_replacement_keeps_the_transaction_and_only_narrows_it() {
 // X15, X16: what ends the root ends its replacement
 #[test]
 fn what_ends_the_root_of_a_transaction_ends_its_replacement_and_no_other() {
-    let ends: [(&str, fn(&mut Shop, &str)); 5] = [
+    let ends: [(&str, End); 5] = [
         ("the token is revoked", |shop, token| revoke(shop, RevokeRequest::Token(token.to_owned()))),
         ("its client is disabled", |shop, _| {
             let disabled = ClientMetadata { disabled: true, ..client("frontend", "edge", Vec::new()) };

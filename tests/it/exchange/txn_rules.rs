@@ -97,7 +97,7 @@ fn each_wrong_value_of_a_rule_for_transaction_tokens_is_refused_by_the_fields_na
         vec![good(), with(good(), |rule| rule.subjects = texts(&["spiffe://prod.example/*"])).remove(0)],
         with(good(), |rule| (rule.details, rule.context) = (texts(&["action", "x-y.z"]), texts(&["req_ip"]))),
         with(good(), |rule| rule.details = vec!["x".repeat(64)]),
-        with(good(), |rule| rule.ttl = Some(Duration::from_secs(300))),
+        with(good(), |rule| rule.ttl = Some(Duration::from_mins(5))),
         // What it gives is no resource's.
         with(good(), |rule| rule.grants = vec![grant("checkout.write", "anything.else")]),
     ];
@@ -124,8 +124,7 @@ fn without_the_feature_no_rule_for_transaction_tokens_is_stored() {
 #[test]
 fn each_value_of_txn_tokens_that_cannot_stand_is_refused_by_its_key() {
     let load = |section: &str| {
-        let mut setup = Setup::default();
-        setup.exchange = format!("{{enabled: true}}{section}");
+        let setup = Setup { exchange: format!("{{enabled: true}}{section}"), ..Setup::default() };
         setup.write();
         config::load(&setup.path("lanyard.yaml"))
     };
@@ -133,7 +132,7 @@ fn each_value_of_txn_tokens_that_cannot_stand_is_refused_by_its_key() {
     assert_eq!(load("").unwrap().policy.txn_tokens, None);
     let policy = with("").unwrap().policy.txn_tokens.unwrap();
     assert_eq!((policy.trust_domain.as_str(), policy.max_replacements, policy.max_context), ("prod.example", 3, 4096));
-    assert_eq!((policy.ttl, policy.max_ttl), (Duration::from_secs(60), Duration::from_secs(300)));
+    assert_eq!((policy.ttl, policy.max_ttl), (Duration::from_mins(1), Duration::from_mins(5)));
     let policy = with(", max_ttl: 30s, max_replacements: 0").unwrap().policy.txn_tokens.unwrap();
     assert_eq!((policy.ttl, policy.max_replacements), (Duration::from_secs(30), 0));
     for (values, key) in [

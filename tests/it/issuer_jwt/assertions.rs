@@ -39,9 +39,9 @@ impl TestServer {
 // 7523-01, 7523b-01, SA-01, SA-02, TX27, X26
 #[tokio::test]
 async fn each_claim_of_an_assertion_is_needed_and_refused_where_it_is_wrong() {
+    type Change = fn(&mut Value);
     let (server, cluster) = started().await;
     assert!(server.prove(&cluster.token(), NOW).is_ok());
-    type Change = fn(&mut Value);
     let cases: [(Invalid, Change); 31] = [
         (Invalid::UnknownIssuer, |claims| claims["iss"] = json!(null)),
         (Invalid::UnknownIssuer, |claims| claims["iss"] = json!(format!("{CLUSTER}/"))),

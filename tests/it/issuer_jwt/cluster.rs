@@ -43,7 +43,7 @@ impl Cluster {
         json!({ "keys": [jwk(&self.key)] }).to_string()
     }
 
-    /// The claims of a projected token of the service account for Lanyard: what TokenRequest puts in.
+    /// The claims of a projected token of the service account for Lanyard: what `TokenRequest` puts in.
     pub fn claims(&self) -> Value {
         json!({
             "aud": [ISSUER],

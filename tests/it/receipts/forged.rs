@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lanyard::authority::tokens::ReceiptError;
 use serde_json::Value;
 use serde_json::json;
 
@@ -47,7 +48,7 @@ fn a_receipt_with_one_member_changed_is_refused() {
                 Value::Bool(flag) => json!(!*flag),
                 Value::Number(number) => json!(number.as_u64().unwrap() + 1),
                 Value::String(text) => json!(format!("{text}x")),
-                other => json!([other]),
+                other @ (Value::Null | Value::Array(_) | Value::Object(_)) => json!([other]),
             };
         });
         assert_eq!(code(&shop, &changed), "RECEIPT_FORGED", "{member}");
@@ -124,7 +125,7 @@ fn a_payload_that_this_version_does_not_know_whole_is_refused_though_its_tag_ver
     let signed = |payload: &str| {
         let text = format!("lr1.k.{}", URL_SAFE_NO_PAD.encode(payload));
         let tag = URL_SAFE_NO_PAD.encode(aws_lc_rs::hmac::sign(&hmac, text.as_bytes()));
-        verify_receipt(&keys, &format!("{text}.{tag}"), Timestamp(10)).map(drop).map_err(|error| error.code())
+        verify_receipt(&keys, &format!("{text}.{tag}"), Timestamp(10)).map(drop).map_err(ReceiptError::code)
     };
     let token = json!({
         "jti": "t", "iat": 1, "exp": 99, "kid": "s", "sub": "a", "client_id": "a", "creation": "c", "x5t#S256": "A",

@@ -107,10 +107,10 @@ fn a_key_is_rotated_each_day_and_its_receipts_are_accepted_to_their_end() {
     let tend = || ready(authority.tend_receipt_keys()).unwrap();
     let id = |receipt: &str| receipt.split('.').nth(1).unwrap().to_owned();
     let first = id(&shop.receipt());
-    clock.advance(Duration::from_secs(23 * 3600 + 49 * 60));
+    clock.advance(Duration::from_mins(23 * 60 + 49));
     tend();
     assert_eq!(stored(&shop.fixture.store).len(), 1);
-    clock.advance(Duration::from_secs(60));
+    clock.advance(Duration::from_mins(1));
     tend();
     // The next one is stored, and known everywhere, before receipts are made with it.
     assert_eq!(stored(&shop.fixture.store).len(), 2);
@@ -135,7 +135,7 @@ impl TestAuthority {
     /// A certificate that is valid now, and its holder.
     fn peer_now(&self, id: &str) -> (Leaf, PeerIdentity) {
         let now = self.clock.now();
-        let leaf = self.prod.svid(id).between(now.before(Duration::from_secs(60)), now.after(Duration::from_hours(1)));
+        let leaf = self.prod.svid(id).between(now.before(Duration::from_mins(1)), now.after(Duration::from_hours(1)));
         let leaf = leaf.issue();
         let peer = self.peer(&leaf);
         (leaf, peer)

@@ -15,6 +15,7 @@ use lanyard::authority::resources::Destination;
 use lanyard::authority::resources::ReceiptsMetadata;
 use lanyard::authority::resources::ResourceMetadata;
 use lanyard::authority::resources::RouteMetadata;
+use lanyard::authority::tokens::ReceiptError;
 use lanyard::authority::tokens::VerifiedReceipt;
 use lanyard::store::memory::MemoryStore;
 
@@ -133,6 +134,6 @@ impl Shop {
     /// What a receipt says; the code of the error where it is not accepted.
     pub fn read(&self, text: &str) -> Result<VerifiedReceipt, &'static str> {
         let view = self.fixture.authority.view();
-        self.fixture.authority.verified_receipt(&view, text).map_err(|error| error.code())
+        self.fixture.authority.verified_receipt(&view, text).map_err(ReceiptError::code)
     }
 }

@@ -52,13 +52,13 @@ async fn scene() -> Scene {
     scene
 }
 
-fn by_id(id: &str) -> Option<AskedIdentity> {
-    Some(AskedIdentity { spiffe_id: id.to_owned(), ..AskedIdentity::default() })
+fn by_id(id: &str) -> AskedIdentity {
+    AskedIdentity { spiffe_id: id.to_owned(), ..AskedIdentity::default() }
 }
 
 fn question() -> ExplainExchangeRequest {
     let (presented_at, audience) = (PLACE.to_owned(), ORDERS.to_owned());
-    let (subject, exchanger) = (by_id(FRONTEND), by_id(CHECKOUT));
+    let (subject, exchanger) = (Some(by_id(FRONTEND)), Some(by_id(CHECKOUT)));
     ExplainExchangeRequest { subject, presented_at, exchanger, audience, scope: String::new() }
 }
 
@@ -95,7 +95,7 @@ async fn a_question_about_an_exchange_that_cannot_be_read_is_refused_by_its_fiel
     let garbage = Some(AskedIdentity { certificates: vec![b"garbage".to_vec()], ..AskedIdentity::default() });
     for (asked, field) in [
         (ExplainExchangeRequest { subject: None, ..question() }, "subject"),
-        (ExplainExchangeRequest { subject: by_id("frontend"), ..question() }, "subject.spiffe_id"),
+        (ExplainExchangeRequest { subject: Some(by_id("frontend")), ..question() }, "subject.spiffe_id"),
         (ExplainExchangeRequest { subject: garbage.clone(), ..question() }, "subject.certificates"),
         (ExplainExchangeRequest { exchanger: None, ..question() }, "exchanger"),
         (ExplainExchangeRequest { exchanger: garbage, ..question() }, "exchanger.certificates"),
@@ -107,7 +107,7 @@ async fn a_question_about_an_exchange_that_cannot_be_read_is_refused_by_its_fiel
     // What is not registered is an answer.
     let asked = ExplainExchangeRequest { audience: "https://nowhere.prod.example".to_owned(), ..question() };
     assert_eq!(explain(&server, &admin, asked).await.unwrap().reason, "TARGET_NOT_IN_RULES");
-    let asked = ExplainExchangeRequest { exchanger: by_id("spiffe://unknown.example/a"), ..question() };
+    let asked = ExplainExchangeRequest { exchanger: Some(by_id("spiffe://unknown.example/a")), ..question() };
     let told = explain(&server, &admin, asked).await.unwrap();
     assert_eq!((told.reason.as_str(), told.steps.len()), ("UNKNOWN_TRUST_DOMAIN", 0));
 }
