@@ -56,7 +56,8 @@ use crate::support::requests;
 use crate::support::requests::AUDIENCE;
 use crate::support::requests::PROXY;
 
-const WORKLOAD: &str = "spiffe://dev.internal/workload";
+/// The workload that uses its token.
+pub(crate) const WORKLOAD: &str = "spiffe://dev.internal/workload";
 const ADMIN: &str = "spiffe://dev.internal/admin";
 
 /// How many routes the resource has besides that of its orders.
