@@ -104,6 +104,7 @@ async fn an_unknown_certificate_reaches_the_token_endpoint_the_public_documents_
             "/.well-known/oauth-authorization-server",
             "/.well-known/openid-configuration",
             "/audit/jwks",
+            "/lanyard.v1.TokenService/ExchangeToken",
             "/lanyard.v1.TokenService/IssueToken",
             "/oauth2/jwks",
             "/oauth2/token",
