@@ -1,7 +1,6 @@
 //! Refreshes the bundles of federated trust domains, each from its own endpoint at its own interval.
 
 use std::fs;
-use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -10,8 +9,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
-use sha2::Digest as _;
-use sha2::Sha256;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,7 +18,6 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Timestamp;
 use crate::authority::state::FetchedBundle;
 use crate::authority::state::StoredBundle;
-use crate::authority::store::Revision;
 use crate::authority::trust::TrustBundles;
 use crate::server::error::StartError;
 use crate::server::stage::Stage;
@@ -29,6 +25,8 @@ use crate::server::stage::until_draining;
 use crate::server::supervised;
 use crate::server::trust::feeds::Feeds;
 use crate::server::trust::feeds::Source;
+use crate::server::trust::stored;
+use crate::server::trust::stored::LastSeen;
 use crate::tls::outbound;
 use crate::trust_sources::bundle_endpoint::BundleEndpoint;
 use crate::trust_sources::bundle_endpoint::Config;
@@ -62,7 +60,7 @@ pub(crate) fn endpoint(
 }
 
 /// The digest of what the configuration says of an endpoint: its URL and profile, the hosts to which it may redirect, and the
-/// file that authenticates it. A document that was fetched under another configuration is not taken from the store.
+/// file that authenticates it.
 fn source(config: &Config) -> String {
     let contents = |path: Option<&Path>| path.and_then(|path| fs::read(path).ok()).unwrap_or_default();
     let (profile, by, file) = match &config.profile {
@@ -77,13 +75,7 @@ fn source(config: &Config) -> String {
     };
     let redirect_hosts: Vec<_> = config.redirect_hosts.hosts().map(|(host, port)| format!("{host}:{port}")).collect();
     let redirect_hosts = redirect_hosts.join(" ");
-    let mut hash = Sha256::new();
-    for part in [config.trust_domain.as_str(), config.url.as_str(), profile, &by, &redirect_hosts] {
-        hash.update(part.len().to_be_bytes());
-        hash.update(part);
-    }
-    hash.update(file);
-    hex::encode(hash.finalize())
+    stored::source(&[config.trust_domain.as_str(), config.url.as_str(), profile, &by, &redirect_hosts], &file)
 }
 
 /// An endpoint, and what was taken from the store of it.
@@ -91,8 +83,7 @@ fn source(config: &Config) -> String {
 struct Federated {
     endpoint: BundleEndpoint,
     source: String,
-    /// The revision of the last record that was looked at.
-    seen: Mutex<Option<Revision>>,
+    seen: LastSeen,
     /// Fetches without waiting for the interval.
     fetch_now: Notify,
 }
@@ -100,24 +91,17 @@ struct Federated {
 impl Federated {
     /// Takes what the store has, where that is new. Returns whether the bundle may have changed.
     fn adopt(&self, authority: &Authority) -> bool {
-        let trust_domain = self.endpoint.trust_domain();
-        let stored = authority.stored_bundle(trust_domain.as_str());
-        let revision = match &stored {
-            StoredBundle::Absent => None,
-            StoredBundle::Unreadable(revision) | StoredBundle::Fetched(_, revision) => Some(*revision),
-        };
-        let last = mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), revision);
-        match stored {
-            _ if last == revision => false,
-            StoredBundle::Absent => {
+        match self.seen.look(authority, self.endpoint.trust_domain().as_str()) {
+            None => false,
+            Some(StoredBundle::Absent) => {
                 // It has ended, or the document that replaced it is too large for a record.
                 self.fetch_now.notify_one();
                 false
             }
-            StoredBundle::Fetched(fetched, _) => {
+            Some(StoredBundle::Fetched(fetched, _)) => {
                 fetched.source == self.source && self.endpoint.adopt(&fetched.document, fetched.fetched_at)
             }
-            StoredBundle::Unreadable(_) => {
+            Some(StoredBundle::Unreadable(_)) => {
                 // What it says may be that a root is withdrawn.
                 self.endpoint.expire();
                 self.fetch_now.notify_one();
@@ -159,7 +143,7 @@ impl Federation {
     ) -> Result<Self, StartError> {
         let federated = |config| {
             let endpoint = endpoint(config, provider, authority.clock())?;
-            let (source, seen, fetch_now) = (source(config), Mutex::default(), Notify::new());
+            let (source, seen, fetch_now) = (source(config), LastSeen::default(), Notify::new());
             Ok(Arc::new(Federated { endpoint, source, seen, fetch_now }))
         };
         let endpoints = configs.iter().map(federated).collect::<Result<_, StartError>>()?;

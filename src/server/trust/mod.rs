@@ -4,6 +4,7 @@ mod federation;
 mod feeds;
 mod own_bundle;
 mod published_jwks;
+mod stored;
 mod trusted_issuers;
 mod workload_identity;
 

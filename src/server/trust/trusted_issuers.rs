@@ -2,7 +2,6 @@
 //! with what is stored.
 
 use std::collections::BTreeMap;
-use std::mem;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -10,8 +9,6 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use sha2::Digest as _;
-use sha2::Sha256;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -20,7 +17,6 @@ use crate::authority::clock::Timestamp;
 use crate::authority::registration::JwksUri;
 use crate::authority::state::FetchedBundle;
 use crate::authority::state::StoredBundle;
-use crate::authority::store::Revision;
 use crate::authority::trust::BundleDocument;
 use crate::authority::trust::IssuerKeys;
 use crate::authority::trust::JwtAuthorities;
@@ -31,6 +27,8 @@ use crate::server::stage::until_draining;
 use crate::server::supervised;
 use crate::server::trust::feeds::Feeds;
 use crate::server::trust::feeds::Source;
+use crate::server::trust::stored;
+use crate::server::trust::stored::LastSeen;
 use crate::trust_sources::https::GuardedClient;
 
 /// How often it is looked for what another replica fetched, and whether this replica leads.
@@ -55,8 +53,7 @@ struct Published {
     /// The digest of issuer and URL: what was fetched under another configuration is not taken from the store.
     source: String,
     current: Mutex<Current>,
-    /// The revision of the last record that was looked at.
-    seen: Mutex<Option<Revision>>,
+    seen: LastSeen,
 }
 
 /// The last valid keys.
@@ -69,13 +66,8 @@ struct Current {
 
 impl Published {
     fn new((trusted, uri): (Arc<TrustedIssuer>, JwksUri)) -> Self {
-        let mut hash = Sha256::new();
-        for part in [trusted.issuer.as_str(), uri.as_str()] {
-            hash.update(part.len().to_be_bytes());
-            hash.update(part);
-        }
-        let source = hex::encode(hash.finalize());
-        Self { trusted, uri, source, current: Mutex::default(), seen: Mutex::default() }
+        let source = stored::source(&[&trusted.issuer, uri.as_str()], &[]);
+        Self { trusted, uri, source, current: Mutex::default(), seen: LastSeen::default() }
     }
 
     /// The name of its record. No trust domain has a colon.
@@ -103,22 +95,15 @@ impl Published {
 
     /// Takes what the store has, where that is new. Returns whether the keys may have changed.
     fn adopt(&self, authority: &Authority) -> bool {
-        let stored = authority.stored_bundle(&self.record_name());
-        let revision = match &stored {
-            StoredBundle::Absent => None,
-            StoredBundle::Unreadable(revision) | StoredBundle::Fetched(_, revision) => Some(*revision),
-        };
-        let last = mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), revision);
-        match stored {
-            _ if last == revision => false,
+        match self.seen.look(authority, &self.record_name()) {
             // What is in effect ends by its own time.
-            StoredBundle::Absent => false,
-            StoredBundle::Fetched(fetched, _) => {
+            None | Some(StoredBundle::Absent) => false,
+            Some(StoredBundle::Fetched(fetched, _)) => {
                 // A clock that is ahead does not lengthen its validity.
                 let requested_at = fetched.fetched_at.min(authority.clock().now());
                 fetched.source == self.source && self.take(&fetched.document, requested_at)
             }
-            StoredBundle::Unreadable(_) => {
+            Some(StoredBundle::Unreadable(_)) => {
                 // What it says may be that a key is withdrawn.
                 self.current().requested_at = None;
                 true
