@@ -12,13 +12,11 @@ use crate::authority::decision::ExchangeRequest;
 use crate::authority::decision::GrantErrorCode;
 use crate::authority::scope::distinct;
 use crate::authority::state::Caller;
+use crate::authority::tokens::ACCESS_TOKEN_TYPE;
 use crate::http::error::ErrorCode;
 use crate::http::error::OAuthError;
 use crate::http::form::Form;
 use crate::http::headers::NO_STORE;
-
-/// The type of an access token (RFC 8693 section 3), of what is exchanged and of what is issued.
-pub(super) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// The type of a receipt. It is ours: RFC 8693 section 3 permits any URI.
 pub(super) const RECEIPT: &str = "urn:lanyard:params:oauth:token-type:presentation-receipt";
@@ -27,6 +25,37 @@ pub(super) const RECEIPT: &str = "urn:lanyard:params:oauth:token-type:presentati
 pub(super) const CONTEXT: &str = "request_context";
 pub(super) const DETAILS: &str = "request_details";
 
+/// The subject token, and its type.
+pub(super) fn subject(form: &Form) -> Result<(&str, &str), OAuthError> {
+    let text = form.one("subject_token")?.ok_or(OAuthError::invalid_request("subject_token is missing"))?;
+    let kind = form.one("subject_token_type")?.ok_or(OAuthError::invalid_request("subject_token_type is missing"))?;
+    Ok((text, kind))
+}
+
+/// The receipt, and the access token, of a subject of this type.
+pub(super) fn presented(
+    form: &Form,
+    (text, kind): (&str, &str),
+) -> Result<(Option<String>, Option<String>), OAuthError> {
+    let (text, beside) = (text.to_owned(), form.one("receipt")?);
+    match (kind, beside) {
+        (ACCESS_TOKEN_TYPE, receipt) => Ok((receipt.map(str::to_owned), Some(text))),
+        (_, Some(_)) => Err(OAuthError::invalid_request("receipt goes only with an access token as the subject_token")),
+        (RECEIPT, None) => Ok((Some(text), None)),
+        (_, None) => Ok((None, None)),
+    }
+}
+
+/// The targets. Both parameters end in the same claim, so they are judged together (RFC 8693 section 2.1).
+pub(super) fn targets(form: &Form) -> Vec<String> {
+    distinct(&[form.all("resource"), form.all("audience")].concat())
+}
+
+/// The refusal of a type of subject token.
+pub(super) const fn unknown_subject_type() -> OAuthError {
+    OAuthError::invalid_request("the subject_token_type is not one that is exchanged here")
+}
+
 /// Reads the form. What a type says decides how its token is read, and never which parameters are there.
 pub(super) fn request(
     form: &Form,
@@ -34,19 +63,14 @@ pub(super) fn request(
     assertion: ClientAssertion,
 ) -> Result<ExchangeRequest, OAuthError> {
     let one = |name| form.one(name).map(|value| value.map(str::to_owned));
-    let subject = one("subject_token")?.ok_or(OAuthError::invalid_request("subject_token is missing"))?;
-    let (receipt, access_token) = match form.one("subject_token_type")? {
-        Some(RECEIPT) => (Some(subject), None),
-        Some(ACCESS_TOKEN) => (one("receipt")?, Some(subject)),
-        Some(_) => return Err(OAuthError::invalid_request("the subject_token_type is not one that is exchanged here")),
-        None => return Err(OAuthError::invalid_request("subject_token_type is missing")),
-    };
-    if access_token.is_none() && form.one("receipt")?.is_some() {
-        return Err(OAuthError::invalid_request("receipt goes only with an access token as the subject_token"));
+    let (text, kind) = subject(form)?;
+    if ![RECEIPT, ACCESS_TOKEN_TYPE].contains(&kind) {
+        return Err(unknown_subject_type());
     }
+    let (receipt, access_token) = presented(form, (text, kind))?;
     let actor_token = one("actor_token")?;
     match (&actor_token, form.one("actor_token_type")?) {
-        (None, None) | (Some(_), Some(ACCESS_TOKEN)) => {}
+        (None, None) | (Some(_), Some(ACCESS_TOKEN_TYPE)) => {}
         (Some(_), Some(_)) => {
             return Err(OAuthError::invalid_request("the actor_token_type is not one that is served here"));
         }
@@ -54,7 +78,7 @@ pub(super) fn request(
             return Err(OAuthError::invalid_request("actor_token and actor_token_type go together"));
         }
     }
-    if form.one("requested_token_type")?.is_some_and(|requested| requested != ACCESS_TOKEN) {
+    if form.one("requested_token_type")?.is_some_and(|requested| requested != ACCESS_TOKEN_TYPE) {
         return Err(OAuthError::invalid_request("the requested_token_type is not one that is issued here"));
     }
     if !form.all(CONTEXT).is_empty() || !form.all(DETAILS).is_empty() {
@@ -62,8 +86,7 @@ pub(super) fn request(
             "request_context and request_details go only with a transaction token",
         ));
     }
-    // Both end in the same claim, so they are judged together (RFC 8693 section 2.1).
-    let audience = distinct(&[form.all("resource"), form.all("audience")].concat());
+    let audience = targets(form);
     let scope = one("scope")?.unwrap_or_default();
     let client_id = client_id.map(str::to_owned);
     Ok(ExchangeRequest { client_id, assertion, receipt, access_token, actor_token, audience, scope })
@@ -79,7 +102,7 @@ pub(super) async fn answer(
     let issued = authority.exchange_token(caller, request).await?;
     let body = json!({
         "access_token": issued.access_token,
-        "issued_token_type": ACCESS_TOKEN,
+        "issued_token_type": ACCESS_TOKEN_TYPE,
         "token_type": "Bearer",
         "expires_in": issued.expires_in.as_secs(),
         "scope": issued.scope.to_string(),

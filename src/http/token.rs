@@ -16,6 +16,7 @@ use crate::authority::Authority;
 use crate::authority::decision::TokenRequest;
 use crate::authority::registration::TOKEN_EXCHANGE;
 use crate::authority::state::Caller;
+use crate::authority::tokens::TXN_TOKEN_TYPE;
 use crate::http::client::Authentication;
 use crate::http::error::OAuthError;
 use crate::http::exchange;
@@ -45,7 +46,7 @@ pub(super) async fn issue(
     if client_id.is_none() && !assertion.is_present() {
         return Err(OAuthError::invalid_request("client_id is missing"));
     }
-    if exchanges && form.one("requested_token_type")? == Some(txn::TXN_TOKEN) {
+    if exchanges && form.one("requested_token_type")? == Some(TXN_TOKEN_TYPE) {
         let request = txn::request(&form, client_id, assertion)?;
         authority.discover(&mut caller, client_id).await;
         return txn::answer(&authority, &caller, &request).await.map(IntoResponse::into_response);

@@ -12,18 +12,16 @@ use crate::authority::decision::ExchangeRequest;
 use crate::authority::decision::TxnRequest;
 use crate::authority::decision::TxnSubject;
 use crate::authority::json;
-use crate::authority::scope::distinct;
 use crate::authority::state::Caller;
+use crate::authority::tokens::ACCESS_TOKEN_TYPE;
+use crate::authority::tokens::TXN_TOKEN_TYPE;
 use crate::http::error::OAuthError;
-use crate::http::exchange::ACCESS_TOKEN;
+use crate::http::exchange;
 use crate::http::exchange::CONTEXT;
 use crate::http::exchange::DETAILS;
 use crate::http::exchange::RECEIPT;
 use crate::http::form::Form;
 use crate::http::headers::NO_STORE;
-
-/// The type of a transaction token, of what is issued and of what is replaced.
-pub(super) const TXN_TOKEN: &str = "urn:ietf:params:oauth:token-type:txn_token";
 
 /// The type of a subject that its client vouches for (section 11.2.2).
 const UNSIGNED_JSON: &str = "urn:ietf:params:oauth:token-type:unsigned_json";
@@ -41,40 +39,29 @@ pub(super) fn request(
         return Err(OAuthError::invalid_request("purpose and authz_details are now scope and request_details"));
     }
     let one = |name| form.one(name).map(|value| value.map(str::to_owned));
-    let text = form.one("subject_token")?.ok_or(OAuthError::invalid_request("subject_token is missing"))?;
-    let (mut receipt, mut access_token) = (None, None);
-    let subject = match form.one("subject_token_type")? {
-        Some(RECEIPT) => {
-            receipt = Some(text.to_owned());
-            TxnSubject::Presented
-        }
-        Some(ACCESS_TOKEN) => {
-            (receipt, access_token) = (one("receipt")?, Some(text.to_owned()));
-            TxnSubject::Presented
-        }
-        Some(UNSIGNED_JSON) => TxnSubject::Itself(object(text)?),
-        Some(TXN_TOKEN) => TxnSubject::Replaced(text.to_owned()),
-        Some(_) => return Err(OAuthError::invalid_request("the subject_token_type is not one that is exchanged here")),
-        None => return Err(OAuthError::invalid_request("subject_token_type is missing")),
+    let (text, kind) = exchange::subject(form)?;
+    let subject = match kind {
+        RECEIPT | ACCESS_TOKEN_TYPE => TxnSubject::Presented,
+        UNSIGNED_JSON => TxnSubject::Itself(object(text)?),
+        TXN_TOKEN_TYPE => TxnSubject::Replaced(text.to_owned()),
+        _ => return Err(exchange::unknown_subject_type()),
     };
-    if access_token.is_none() && form.one("receipt")?.is_some() {
-        return Err(OAuthError::invalid_request("receipt goes only with an access token as the subject_token"));
-    }
+    let (receipt, access_token) = exchange::presented(form, (text, kind))?;
     if form.one("actor_token_type")?.is_some() {
         return Err(OAuthError::invalid_request("an actor token does not go with a transaction token"));
     }
-    let exchange = ExchangeRequest {
+    let request = ExchangeRequest {
         client_id: client_id.map(str::to_owned),
         assertion,
         receipt,
         access_token,
         actor_token: one("actor_token")?,
-        audience: distinct(&[form.all("resource"), form.all("audience")].concat()),
+        audience: exchange::targets(form),
         scope: one("scope")?.unwrap_or_default(),
     };
     let context = form.one(CONTEXT)?.map(object).transpose()?.unwrap_or_default();
     let details = form.one(DETAILS)?.map(object).transpose()?.unwrap_or_default();
-    Ok(TxnRequest { exchange, subject, context, details })
+    Ok(TxnRequest { exchange: request, subject, context, details })
 }
 
 /// A JSON object without duplicate members, as it is and not in base64url.
@@ -94,7 +81,7 @@ pub(super) async fn answer(
     let issued = authority.issue_txn_token(caller, request).await?;
     let body = json!({
         "access_token": issued.access_token,
-        "issued_token_type": TXN_TOKEN,
+        "issued_token_type": TXN_TOKEN_TYPE,
         "token_type": "N_A",
         "expires_in": issued.expires_in.as_secs(),
         "scope": issued.scope.to_string(),

@@ -31,6 +31,7 @@ use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::authority::tokens;
+use crate::authority::tokens::ACCESS_TOKEN_TYPE;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::Audience;
 use crate::authority::tokens::Confirmation;
@@ -41,9 +42,6 @@ use crate::authority::tokens::Receipt;
 use crate::authority::tokens::Redemption;
 use crate::authority::tokens::VerifiedReceipt;
 use crate::authority::tokens::VerifiedToken;
-
-/// The type of the token that is issued (RFC 8693 section 3).
-const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// A granted exchange, and what is exchanged.
 type Granted = (Exchange, ExchangeSubject);
@@ -245,7 +243,7 @@ fn redemption<'a>(caller: &Caller, exchange: &'a Exchange, scope: &'a str) -> Re
     Redemption {
         client_id: &exchange.client_id,
         certificate: caller.identity.thumbprint(),
-        requested: ACCESS_TOKEN,
+        requested: ACCESS_TOKEN_TYPE,
         target: &exchange.audience,
         scope,
     }

@@ -28,11 +28,9 @@ use crate::authority::tokens::Ancestor;
 use crate::authority::tokens::Ancestry;
 use crate::authority::tokens::IssuedToken;
 use crate::authority::tokens::Redemption;
+use crate::authority::tokens::TXN_TOKEN_TYPE;
 use crate::authority::tokens::TxnTokenClaims;
 use crate::authority::tokens::VerifiedTxnToken;
-
-/// The type of the token that is issued (section 11.1).
-const TXN_TOKEN: &str = "urn:ietf:params:oauth:token-type:txn_token";
 
 impl Authority {
     /// Issues a transaction token: for who presented a token to the caller, for the caller itself, or in place of another one.
@@ -137,7 +135,7 @@ impl Authority {
         let redemption = Redemption {
             client_id: &grant.client_id,
             certificate: caller.identity.thumbprint(),
-            requested: TXN_TOKEN,
+            requested: TXN_TOKEN_TYPE,
             target: &trust_domain,
             scope: &wanted,
         };

@@ -48,3 +48,9 @@ pub use crate::authority::tokens::txn::VerifiedTxnToken;
 pub use crate::authority::tokens::txn::sign_txn_token;
 pub use crate::authority::tokens::txn::verify_txn_token;
 pub use crate::authority::tokens::verified::VerifiedToken;
+
+/// The type of an access token (RFC 8693 section 3).
+pub const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// The type of a transaction token (draft-ietf-oauth-transaction-tokens section 11.1).
+pub const TXN_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:txn_token";
