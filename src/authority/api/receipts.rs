@@ -87,10 +87,10 @@ impl Authority {
         let (now, claims) = (caller.view.now, &token.claims);
         let key = caller.view.snapshot.receipt_keys.active(now).ok_or(NotMade("there is no key"))?;
         let jti = self.random_id().map_err(|_| NotMade("there is no randomness"))?;
-        let own = caller.identity.spiffe_id();
-        let acts = own.is_some_and(|id| terms.may_be_redeemed_by_id(id)) || is_opaque_exchanger(caller, terms);
+        let own = caller.identity.spiffe_id().filter(|id| terms.may_be_redeemed_by_id(id));
+        let acts = own.is_some() || is_opaque_exchanger(caller, terms);
         let told = || parse_spiffe_id(destination).filter(|id| terms.may_be_redeemed_by_id(id));
-        let exchanger = own.filter(|id| terms.may_be_redeemed_by_id(id)).cloned().or_else(told);
+        let exchanger = own.cloned().or_else(told);
         let receipt = Receipt {
             jti: jti.into(),
             iat: now,
