@@ -7,14 +7,15 @@ use clap::ArgGroup;
 use clap::Args;
 use serde_json::json;
 
+use crate::authority::tokens::ACCESS_TOKEN_TYPE;
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
-use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::status;
 use crate::cli::status::Needs;
 use crate::cli::token::assertion::assertion_type;
 use crate::cli::token::token_file::TokenTarget;
+use crate::cli::token::token_file::deliver;
 use crate::cli::token_input::TokenInput;
 use crate::proto::ExchangeTokenRequest;
 use crate::proto::exchange_token_request::Subject;
@@ -75,20 +76,14 @@ pub(in crate::cli) async fn run(arguments: ExchangeArguments, format: Format) ->
     let mut tokens = TokenServiceClient::new(arguments.connection.open().await?);
     let issued = tokens.exchange_token(request).await.map_err(|status| status::explain(&status, Needs::Exchange))?;
     let issued = issued.into_inner();
-    if let Some(target) = target {
-        target.put(&issued.access_token)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    match format {
-        Format::Text => output::print(&issued.access_token)?,
+    deliver(&issued.access_token, target.as_ref(), format, || {
         // RFC 8693 section 2.2.1.
-        Format::Json => output::print_json(&json!({
+        json!({
             "access_token": issued.access_token,
-            "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "issued_token_type": ACCESS_TOKEN_TYPE,
             "token_type": "Bearer",
             "expires_in": issued.expires_in.map_or(0, |span| span.seconds),
             "scope": issued.scope,
-        }))?,
-    }
-    Ok(ExitCode::SUCCESS)
+        })
+    })
 }

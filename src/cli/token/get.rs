@@ -8,12 +8,12 @@ use serde_json::json;
 
 use crate::cli::connect::ConnectionArguments;
 use crate::cli::error::CommandError;
-use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::status;
 use crate::cli::status::Needs;
 use crate::cli::token::assertion::assertion_type;
 use crate::cli::token::token_file::TokenTarget;
+use crate::cli::token::token_file::deliver;
 use crate::cli::token::watch;
 use crate::cli::token_input::TokenInput;
 use crate::client::renewal::TokenSettings;
@@ -84,19 +84,13 @@ pub(in crate::cli) async fn run(arguments: GetArguments, format: Format) -> Resu
     let mut tokens = TokenServiceClient::new(arguments.connection.open().await?);
     let issued = tokens.issue_token(request).await.map_err(|status| status::explain(&status, Needs::Workload))?;
     let issued = issued.into_inner();
-    if let Some(target) = target {
-        target.put(&issued.access_token)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    match format {
-        Format::Text => output::print(&issued.access_token)?,
+    deliver(&issued.access_token, target.as_ref(), format, || {
         // RFC 6749 section 5.1.
-        Format::Json => output::print_json(&json!({
+        json!({
             "access_token": issued.access_token,
             "token_type": issued.token_type,
             "expires_in": issued.expires_in.map_or(0, |span| span.seconds),
             "scope": issued.scope,
-        }))?,
-    }
-    Ok(ExitCode::SUCCESS)
+        })
+    })
 }

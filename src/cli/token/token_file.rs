@@ -8,8 +8,13 @@ use std::io::Write as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::Value;
 
 use crate::cli::error::CommandError;
+use crate::cli::output;
+use crate::cli::output::Format;
 use crate::cli::whole_file;
 use crate::cli::whole_file::WholeFile;
 
@@ -51,6 +56,21 @@ impl TokenTarget {
                 .map_err(|error| unwritable(path, &error)),
         }
     }
+}
+
+/// Puts a token that was issued where it is wanted: into the file of `--out`, else on stdout, alone or with what the response says.
+pub(in crate::cli::token) fn deliver(
+    token: &str,
+    target: Option<&TokenTarget>,
+    format: Format,
+    response: impl FnOnce() -> Value,
+) -> Result<ExitCode, CommandError> {
+    match (target, format) {
+        (Some(target), _) => target.put(token)?,
+        (None, Format::Text) => output::print(token)?,
+        (None, Format::Json) => output::print_json(&response())?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> CommandError {
