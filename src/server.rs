@@ -89,7 +89,6 @@ use crate::server::trust::WorkloadIdentity;
 use crate::server::trust::follow_workload_api;
 use crate::server::trust::start_jwks_polling;
 use crate::telemetry::ExportFailures;
-use crate::telemetry::WithTrace;
 use crate::tls::acceptor::Acceptor;
 use crate::trust_sources::jwks_uri::Discovery;
 use crate::trust_sources::jwks_uri::Poller;
@@ -144,14 +143,13 @@ impl Default for Environment {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let entropy = Arc::new(SystemEntropy::default());
-        let audit = Arc::new(WithTrace(LogSink));
         Self {
             clock: Arc::new(SystemClock),
             entropy,
             store: None,
             threads,
             export_failures: Arc::default(),
-            audit,
+            audit: Arc::new(LogSink),
             lateness: None,
         }
     }

@@ -1,6 +1,5 @@
 //! The log, and the export of traces and metrics to a collector.
 
-mod audit;
 mod export_failures;
 mod format;
 mod level;
@@ -32,7 +31,6 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::authority::observe::Family;
 use crate::authority::observe::labels;
-pub use crate::telemetry::audit::WithTrace;
 pub use crate::telemetry::export_failures::ExportFailures;
 pub use crate::telemetry::format::Format;
 pub use crate::telemetry::level::InvalidLevel;

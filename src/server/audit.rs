@@ -20,7 +20,6 @@ use crate::server::error::StartError;
 use crate::server::host_name::host_name;
 use crate::server::supervised;
 use crate::telemetry::ExportFailures;
-use crate::telemetry::WithTrace;
 use crate::telemetry::trail;
 use crate::telemetry::trail::AuditTrail;
 use crate::telemetry::trail::jwk_set;
@@ -35,7 +34,7 @@ const HEAD_EVERY: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 struct Both {
     log: Arc<dyn AuditSink>,
-    trail: WithTrace<Arc<AuditTrail>>,
+    trail: Arc<AuditTrail>,
 }
 
 impl AuditSink for Both {
@@ -43,10 +42,10 @@ impl AuditSink for Both {
         self.trail.wants(event, severity) || self.log.wants(event, severity)
     }
 
-    fn record(&self, record: AuditRecord) {
+    fn record(&self, record: &AuditRecord) {
         let (event, severity) = (record.event(), record.severity());
         if self.trail.wants(event, severity) {
-            self.trail.record(record.clone());
+            self.trail.record(record);
         }
         if self.log.wants(event, severity) {
             self.log.record(record);
@@ -76,8 +75,8 @@ impl Audit {
         let mut chance = [0; 4];
         entropy.fill(&mut chance).map_err(|error| StartError::Setup(error.into()))?;
         let chain = format!("{}-{}-{}", host_name(), clock.now().0, hex::encode(chance));
-        let trail = Arc::new(AuditTrail::open(config, chain, Arc::clone(clock), failures)?);
-        let both = Arc::new(Both { log, trail: WithTrace(Arc::clone(&trail)) });
+        let trail = Arc::new(AuditTrail::open(config, &chain, Arc::clone(clock), failures)?);
+        let both = Arc::new(Both { log, trail: Arc::clone(&trail) });
         Ok(Self { refusals: Arc::new(FoldedRefusals::new(both, Arc::clone(clock))), trail: Some(trail) })
     }
 

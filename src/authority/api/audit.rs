@@ -61,7 +61,7 @@ impl Authority {
             self.show(&record);
         }
         if self.audit.wants(event, severity) {
-            self.audit.record(record.clone());
+            self.audit.record(&record);
         }
         self.refusals.keep(RecentRefusal { reference, at: self.clock.now(), record, grounds });
         reference
@@ -84,7 +84,7 @@ impl Authority {
             self.show(&record);
         }
         if is_wanted {
-            self.audit.record(record);
+            self.audit.record(&record);
         }
     }
 

@@ -4,6 +4,7 @@
 mod folded;
 mod head;
 mod log;
+mod members;
 mod record;
 mod sink;
 mod span;
@@ -13,6 +14,7 @@ pub use crate::authority::observe::audit::head::AUDIT_HEADS;
 pub use crate::authority::observe::audit::head::AuditHead;
 pub use crate::authority::observe::audit::log::AUDIT_TARGET;
 pub use crate::authority::observe::audit::log::LogSink;
+pub use crate::authority::observe::audit::members::Member;
 pub use crate::authority::observe::audit::record::AuditEvent;
 pub use crate::authority::observe::audit::record::AuditOutcome;
 pub use crate::authority::observe::audit::record::AuditRecord;

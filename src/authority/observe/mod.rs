@@ -26,6 +26,7 @@ pub use crate::authority::observe::audit::AuditRecord;
 pub use crate::authority::observe::audit::AuditSink;
 pub use crate::authority::observe::audit::FoldedRefusals;
 pub use crate::authority::observe::audit::LogSink;
+pub use crate::authority::observe::audit::Member;
 pub use crate::authority::observe::audit::Severity;
 pub(in crate::authority) use crate::authority::observe::audit::beginning;
 pub(in crate::authority) use crate::authority::observe::audit::record_in_span;

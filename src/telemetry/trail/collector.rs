@@ -25,8 +25,8 @@ use crate::telemetry::export_failures::ExportFailures;
 use crate::telemetry::metrics;
 use crate::telemetry::otlp;
 use crate::telemetry::otlp::OtlpError;
-use crate::telemetry::trail::chain::Line;
-use crate::telemetry::trail::chain::Link;
+use crate::telemetry::trail::chain::About;
+use crate::telemetry::trail::chain::Lines;
 use crate::telemetry::trail::destination::Deliver;
 use crate::telemetry::trail::destination::NotDelivered;
 
@@ -53,8 +53,8 @@ impl Collector {
 impl Deliver for Collector {
     /// A batch that was sent in vain is sent again where the collector may take it then: it has some records twice if it took
     /// them and its answer was lost.
-    fn deliver(&mut self, lines: &[Arc<Line>]) -> Result<(), NotDelivered> {
-        let mut request = tonic::Request::new(request(lines));
+    fn deliver(&mut self, batch: &[Arc<Lines>]) -> Result<(), NotDelivered> {
+        let mut request = tonic::Request::new(request(batch));
         *request.metadata_mut() = otlp::headers().clone();
         let sending = self.client.export(request);
         let answer = self.runtime.block_on(async { timeout(LIMIT, sending).await });
@@ -102,20 +102,23 @@ fn is_final(code: Code) -> bool {
     }
 }
 
-fn request(lines: &[Arc<Line>]) -> ExportLogsServiceRequest {
+fn request(batch: &[Arc<Lines>]) -> ExportLogsServiceRequest {
     let scope = InstrumentationScope {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..InstrumentationScope::default()
     };
-    let log_records = lines.iter().map(|line| record(line)).collect();
+    let of_lines = |lines: &Arc<Lines>| -> Vec<_> {
+        lines.each().map(|(line, text)| record(&lines.chain, &line.about, text)).collect()
+    };
+    let log_records = batch.iter().flat_map(of_lines).collect();
     let scope_logs = vec![ScopeLogs { scope: Some(scope), log_records, ..ScopeLogs::default() }];
     let resource = Some(metrics::resource());
     ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { resource, scope_logs, ..ResourceLogs::default() }] }
 }
 
-fn record(line: &Line) -> LogRecord {
-    let Line { link: Link { chain, sequence, time, .. }, event, severity, trace_id, text, .. } = line;
+fn record(chain: &str, line: &About, text: &[u8]) -> LogRecord {
+    let About { sequence, time, event, severity, trace } = line;
     let time = time.0.saturating_mul(1_000_000_000);
     let (number, name) = match severity {
         Severity::Debug => (SeverityNumber::Debug, "DEBUG"),
@@ -124,7 +127,7 @@ fn record(line: &Line) -> LogRecord {
     };
     let number_of = i64::try_from(*sequence).unwrap_or(i64::MAX);
     let attributes = [
-        ("lanyard.audit.chain", Value::StringValue(chain.clone())),
+        ("lanyard.audit.chain", Value::StringValue(chain.to_owned())),
         ("lanyard.audit.sequence", Value::IntValue(number_of)),
         ("lanyard.audit.event", Value::StringValue((*event).to_owned())),
     ];
@@ -137,7 +140,7 @@ fn record(line: &Line) -> LogRecord {
         attributes: attributes
             .map(|(key, found)| KeyValue { key: key.to_owned(), value: Some(value(found)), ..KeyValue::default() })
             .into(),
-        trace_id: trace_id.as_deref().and_then(|id| hex::decode(id).ok()).unwrap_or_default(),
+        trace_id: trace.map(|trace| trace.to_bytes().to_vec()).unwrap_or_default(),
         ..LogRecord::default()
     }
 }

@@ -16,14 +16,16 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Timestamp;
 use crate::telemetry::trail::chain::Gap;
 use crate::telemetry::trail::chain::Line;
+use crate::telemetry::trail::chain::Lines;
 
 /// The most lines that wait, and the most bytes of them.
 const MAX_LINES: usize = 16_384;
 const MAX_BYTES: usize = 16 << 20;
 
-/// The most lines that are delivered together, and about the most bytes: collectors take 4 MiB by default.
-const BATCH_LINES: usize = 1024;
-const BATCH_BYTES: usize = 1 << 20;
+/// The most lines that are delivered together, and the most bytes: collectors take 4 MiB by default, of which what is sent
+/// with each line takes some. What is pushed together is about as much.
+pub(super) const BATCH_LINES: usize = 4096;
+pub(super) const BATCH_BYTES: usize = 2 << 20;
 
 /// How long a destination that fails is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -31,7 +33,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Writes or sends lines. It is called by the thread of its destination alone, and may block.
 pub(super) trait Deliver: Send + 'static {
     /// Delivers lines, which follow one another in the chain.
-    fn deliver(&mut self, lines: &[Arc<Line>]) -> Result<(), NotDelivered>;
+    fn deliver(&mut self, batch: &[Arc<Lines>]) -> Result<(), NotDelivered>;
 }
 
 /// Why lines were not delivered.
@@ -61,7 +63,9 @@ pub(super) struct Destination {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Arc<Line>>,
+    waiting: VecDeque<Arc<Lines>>,
+    /// How many lines wait.
+    count: usize,
     /// The sum of the lengths of the waiting lines.
     bytes: usize,
     /// Whether lines are lost until half of the queue is free, so that there are few gaps.
@@ -72,7 +76,7 @@ struct State {
     gaps: Vec<Gap>,
     counts: Counts,
     /// The last line that was delivered, and when.
-    last: Option<(Arc<Line>, Timestamp)>,
+    last: Option<(Line, Timestamp)>,
     end: End,
 }
 
@@ -88,39 +92,38 @@ enum End {
 }
 
 impl State {
-    fn has_room(&self, length: usize) -> bool {
-        self.waiting.len() < MAX_LINES && self.bytes + length <= MAX_BYTES
+    fn has_room(&self, lines: &Lines) -> bool {
+        self.count + lines.count() <= MAX_LINES && self.bytes + lines.text().len() <= MAX_BYTES
     }
 
     fn is_half_empty(&self) -> bool {
-        self.waiting.len() <= MAX_LINES / 2 && self.bytes <= MAX_BYTES / 2
+        self.count <= MAX_LINES / 2 && self.bytes <= MAX_BYTES / 2
     }
 
-    fn lose(&mut self, destination: &str, line: &Line) {
-        self.counts.lost += 1;
-        let (number, hash) = (line.link.sequence, line.hash.clone());
+    fn lose(&mut self, destination: &str, lines: &Lines) {
+        let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return };
+        self.counts.lost += lines.count() as u64;
+        let (before, number, hash) = (first.previous.to_text(), last.about.sequence, last.hash.to_text());
         match self.gaps.last_mut() {
-            Some(gap) if gap.hash == line.link.previous => (gap.last, gap.hash) = (number, hash),
-            Some(_) | None => self.gaps.push(Gap {
-                destination: destination.to_owned(),
-                first: number,
-                last: number,
-                before: line.link.previous.clone(),
-                hash,
-            }),
+            Some(gap) if gap.hash == before => (gap.last, gap.hash) = (number, hash),
+            Some(_) | None => {
+                let (destination, first) = (destination.to_owned(), first.about.sequence);
+                self.gaps.push(Gap { destination, first, last: number, before, hash });
+            }
         }
     }
 
-    fn take_batch(&mut self) -> Vec<Arc<Line>> {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        while batch.len() < BATCH_LINES
-            && bytes < BATCH_BYTES
-            && let Some(line) = self.waiting.pop_front()
+    fn take_batch(&mut self) -> Vec<Arc<Lines>> {
+        let (mut batch, mut count, mut bytes) = (Vec::new(), 0, 0);
+        while let Some(next) = self.waiting.front()
+            && (batch.is_empty() || (count + next.count() <= BATCH_LINES && bytes + next.text().len() <= BATCH_BYTES))
+            && let Some(lines) = self.waiting.pop_front()
         {
-            bytes += line.text.len();
-            batch.push(line);
+            count += lines.count();
+            bytes += lines.text().len();
+            batch.push(lines);
         }
+        self.count -= count;
         self.bytes -= bytes;
         batch
     }
@@ -128,7 +131,7 @@ impl State {
 
 impl Destination {
     /// A destination that has the first line of the chain already.
-    pub(super) fn new(name: &'static str, clock: Arc<dyn Clock>, first: Option<Arc<Line>>) -> Self {
+    pub(super) fn new(name: &'static str, clock: Arc<dyn Clock>, first: Option<Line>) -> Self {
         let counts = Counts { written: u64::from(first.is_some()), lost: 0 };
         let last = first.map(|line| (line, clock.now()));
         let state = State { counts, last, ..State::default() };
@@ -151,23 +154,23 @@ impl Destination {
     }
 
     /// The last line that was delivered, and when.
-    pub(super) fn last(&self) -> Option<(Arc<Line>, Timestamp)> {
-        self.state().last.clone()
+    pub(super) fn last(&self) -> Option<(Line, Timestamp)> {
+        self.state().last
     }
 
-    /// Adds lines, or counts them as lost. It never waits.
-    pub(super) fn push(&self, lines: &[Arc<Line>]) {
+    /// Adds lines, or counts all of them as lost. It never waits.
+    pub(super) fn push(&self, lines: &Arc<Lines>) {
         let mut state = self.state();
-        for line in lines {
-            state.is_full &= !state.is_half_empty();
-            if state.end == End::Closed || state.is_full || !state.has_room(line.text.len()) {
-                state.is_full = true;
-                state.lose(self.name, line);
-                continue;
-            }
-            state.bytes += line.text.len();
-            state.waiting.push_back(Arc::clone(line));
+        state.is_full &= !state.is_half_empty();
+        if state.end == End::Closed || state.is_full || !state.has_room(lines) {
+            state.is_full = true;
+            state.lose(self.name, lines);
+            return;
         }
+        state.count += lines.count();
+        state.bytes += lines.text().len();
+        state.waiting.push_back(Arc::clone(lines));
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -212,7 +215,7 @@ impl Destination {
     }
 
     /// Waits for lines; `None` at the end.
-    fn next(&self) -> Option<Vec<Arc<Line>>> {
+    fn next(&self) -> Option<Vec<Arc<Lines>>> {
         let waited = self.changed.wait_while(self.state(), |state| state.waiting.is_empty() && state.end == End::Open);
         let batch = waited.unwrap_or_else(PoisonError::into_inner).take_batch();
         (!batch.is_empty()).then_some(batch)
@@ -226,18 +229,18 @@ impl Destination {
         waited.unwrap_or_else(PoisonError::into_inner).0.end != End::Open
     }
 
-    fn delivered(&self, batch: &[Arc<Line>], outcome: Result<(), NotDelivered>) {
+    fn delivered(&self, batch: &[Arc<Lines>], outcome: Result<(), NotDelivered>) {
         let mut state = self.state();
         match outcome {
             Ok(()) => {
                 self.log(&mut state, None);
-                state.counts.written += batch.len() as u64;
-                state.last = batch.last().map(|line| (Arc::clone(line), self.clock.now()));
+                state.counts.written += batch.iter().map(|lines| lines.count() as u64).sum::<u64>();
+                state.last = batch.last().and_then(|lines| lines.last()).map(|line| (*line, self.clock.now()));
             }
             Err(NotDelivered::Yet(error) | NotDelivered::Ever(error)) => {
                 self.log(&mut state, Some(&error));
-                for line in batch {
-                    state.lose(self.name, line);
+                for lines in batch {
+                    state.lose(self.name, lines);
                 }
             }
         }

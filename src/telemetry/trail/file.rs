@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::authority::clock::Clock;
 use crate::authority::clock::Timestamp;
-use crate::telemetry::trail::chain::Line;
+use crate::telemetry::trail::chain::Lines;
 use crate::telemetry::trail::chain::Link;
 use crate::telemetry::trail::config::FileConfig;
 use crate::telemetry::trail::config::TrailError;
@@ -52,25 +52,30 @@ impl LogFile {
             output.file.seek(SeekFrom::End(-1))?;
             output.file.read_exact(&mut last)?;
             if last != *b"\n" {
-                output.write(b"\n")?;
+                output.write([b"\n".as_slice()])?;
             }
         }
         Ok(output)
     }
 
     /// Writes the first line of a chain.
-    pub(super) fn begin(&mut self, line: &Line) -> Result<(), TrailError> {
-        self.write(&line.text).map_err(|error| TrailError::File { file: self.config.path.clone(), error })
+    pub(super) fn begin(&mut self, first: &Lines) -> Result<(), TrailError> {
+        self.write([first.text()]).map_err(|error| TrailError::File { file: self.config.path.clone(), error })
     }
 
     /// Writes whole lines and waits until they are on the disk. What was written of them is taken back if that fails.
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
+    fn write<'a>(&mut self, texts: impl IntoIterator<Item = &'a [u8]>) -> io::Result<()> {
+        let mut length = self.length;
+        let mut texts = texts.into_iter();
+        let written = texts.try_for_each(|text| {
+            length += text.len() as u64;
+            self.file.write_all(text)
+        });
+        if let Err(error) = written.and_then(|()| self.file.sync_data()) {
             self.file.set_len(self.length)?;
             return Err(error);
         }
-        self.length += lines.len() as u64;
+        self.length = length;
         Ok(())
     }
 
@@ -115,9 +120,8 @@ impl LogFile {
 }
 
 impl Deliver for LogFile {
-    fn deliver(&mut self, lines: &[Arc<Line>]) -> Result<(), NotDelivered> {
-        let text: Vec<u8> = lines.iter().flat_map(|line| &line.text).copied().collect();
-        self.write(&text).map_err(|error| NotDelivered::Yet(error.to_string()))?;
+    fn deliver(&mut self, batch: &[Arc<Lines>]) -> Result<(), NotDelivered> {
+        self.write(batch.iter().map(|lines| lines.text())).map_err(|error| NotDelivered::Yet(error.to_string()))?;
         let rotated = self.rotate();
         if let (Err(error), false) = (&rotated, self.is_stuck) {
             tracing::error!(%error, "the file of the audit trail cannot be renamed; it grows, and that is tried again");

@@ -1,9 +1,7 @@
 //! Takes the records from the threads that serve requests, and makes them the lines of a chain by a thread of its own. Each
 //! destination gets all lines.
 
-use std::collections::VecDeque;
 use std::mem;
-use std::slice;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -22,6 +20,7 @@ use crate::authority::observe::Family;
 use crate::authority::observe::Severity;
 use crate::authority::observe::labels;
 use crate::telemetry::export_failures::ExportFailures;
+use crate::telemetry::trail::chain::About;
 use crate::telemetry::trail::chain::ChainEnd;
 use crate::telemetry::trail::chain::Gap;
 use crate::telemetry::trail::chain::Line;
@@ -31,22 +30,34 @@ use crate::telemetry::trail::chain::STOPPED;
 use crate::telemetry::trail::collector::Collector;
 use crate::telemetry::trail::config::Config;
 use crate::telemetry::trail::config::TrailError;
+use crate::telemetry::trail::destination::BATCH_BYTES;
+use crate::telemetry::trail::destination::BATCH_LINES;
 use crate::telemetry::trail::destination::Counts;
 use crate::telemetry::trail::destination::Destination;
 use crate::telemetry::trail::file::LogFile;
 use crate::telemetry::trail::key::HeadKey;
 use crate::telemetry::trail::key::PublicKey;
+use crate::telemetry::trail::print::print;
 use crate::telemetry::trail::stdout::Stdout;
+use crate::trace_context;
 
-/// The most records that wait to become lines, some 1 KiB each. Further ones are counted, and missing in the sequence.
+/// The most records that wait to become lines, and the most bytes of them. Further ones are counted, and missing in the
+/// sequence. Half of it is for refusals and changes alone.
 const MAX_WAITING: usize = 16_384;
-
-/// The most that wait where one more of what was allowed is taken: the rest is for refusals and changes.
-const MAX_WAITING_ALLOWED: usize = MAX_WAITING / 2;
+const MAX_WAITING_BYTES: usize = 16 << 20;
 
 /// How long the thread lets records gather after the first one: to wake it for each of them, and to sync each line, costs
 /// more than all else about a record.
 const GATHERING: Duration = Duration::from_millis(5);
+
+/// How long it goes on with that where there were as many as this in that time, and how many it takes together. A crash
+/// loses no more than what has gathered.
+const GATHERING_MANY: Duration = Duration::from_millis(95);
+const MANY: usize = 64;
+const GATHERED: usize = 4096;
+
+/// How many bytes are kept for the records that follow.
+const KEPT_BYTES: usize = 1 << 20;
 
 /// How often the last hash is signed, if there is a new one.
 const SIGNED_EVERY: Duration = Duration::from_mins(1);
@@ -62,6 +73,8 @@ const OTLP: &str = "otlp";
 /// The audit trail: a chain of lines, and where they go.
 #[derive(Debug)]
 pub struct AuditTrail {
+    /// The name of the chain.
+    chain: Arc<str>,
     queue: Arc<Queue>,
     destinations: Arc<[Arc<Destination>]>,
     clock: Arc<dyn Clock>,
@@ -76,14 +89,43 @@ struct Queue {
 
 #[derive(Debug)]
 struct State {
-    waiting: VecDeque<(u64, Timestamp, AuditRecord)>,
+    waiting: Waiting,
     /// The number of the last record.
     sequence: u64,
     /// How many records found no room.
     lost: u64,
     /// The last line.
-    last: Arc<Line>,
+    last: Line,
     is_closing: bool,
+}
+
+/// Records that wait to become lines. They are printed where they are made, into one text: a record by itself is about 1 KiB
+/// in some ten allocations.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// The members of each record, with the end of its object.
+    text: Vec<u8>,
+    /// What each is about, and where its members end.
+    each: Vec<(About, usize)>,
+}
+
+impl Waiting {
+    fn has_room(&self, is_of_allowance: bool) -> bool {
+        let share = if is_of_allowance { 2 } else { 1 };
+        self.each.len() < MAX_WAITING / share && self.text.len() < MAX_WAITING_BYTES / share
+    }
+
+    fn push(&mut self, about: About, record: &AuditRecord) {
+        print(record, about.trace, &mut self.text);
+        self.each.push((about, self.text.len()));
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.text.shrink_to(KEPT_BYTES);
+        self.each.clear();
+        self.each.shrink_to(GATHERED);
+    }
 }
 
 impl Queue {
@@ -96,7 +138,7 @@ impl AuditTrail {
     /// Opens the destinations and begins a chain of this name. The first line is in the file when this returns.
     pub fn open(
         config: Config,
-        chain: String,
+        chain: &str,
         clock: Arc<dyn Clock>,
         failures: &Arc<ExportFailures>,
     ) -> Result<Self, TrailError> {
@@ -104,7 +146,9 @@ impl AuditTrail {
         let public_key = key.as_ref().map(|key| key.public().clone());
         let mut chain = ChainEnd::new(chain, key);
         let now = clock.now();
-        let first = chain.event(1, now, STARTED).map(Arc::new).ok_or(TrailError::FirstLine)?;
+        chain.push_event(1, now, STARTED);
+        let first = chain.take().ok_or(TrailError::FirstLine)?;
+        let last = *first.last().ok_or(TrailError::FirstLine)?;
         let mut destinations = Vec::new();
         let thread = |error| TrailError::Thread { error };
         if let Some(config) = config.file {
@@ -112,13 +156,13 @@ impl AuditTrail {
             let mut output =
                 LogFile::open(config, Arc::clone(&clock)).map_err(|error| TrailError::File { file, error })?;
             output.begin(&first)?;
-            let destination = Arc::new(Destination::new(FILE, Arc::clone(&clock), Some(Arc::clone(&first))));
+            let destination = Arc::new(Destination::new(FILE, Arc::clone(&clock), Some(last)));
             destination.start(output).map_err(thread)?;
             destinations.push(destination);
         }
         let begin = |name| {
             let destination = Arc::new(Destination::new(name, Arc::clone(&clock), None));
-            destination.push(slice::from_ref(&first));
+            destination.push(&first);
             destination
         };
         if config.stdout {
@@ -132,17 +176,18 @@ impl AuditTrail {
             destinations.push(destination);
         }
         let destinations: Arc<[_]> = destinations.into();
-        let state = State { waiting: VecDeque::new(), sequence: 1, lost: 0, last: first, is_closing: false };
+        let state = State { waiting: Waiting::default(), sequence: 1, lost: 0, last, is_closing: false };
         let queue = Arc::new(Queue { state: Mutex::new(state), changed: Condvar::new() });
         let mut writer = Writer {
             queue: Arc::clone(&queue),
             destinations: Arc::clone(&destinations),
             clock: Arc::clone(&clock),
             chain,
+            made: Waiting::default(),
             signed: (now, 0),
         };
         thread::Builder::new().name("lanyard-audit".to_owned()).spawn(move || writer.run()).map_err(thread)?;
-        Ok(Self { queue, destinations, clock, public_key })
+        Ok(Self { chain: Arc::clone(&first.chain), queue, destinations, clock, public_key })
     }
 
     /// The public key that verifies the signatures; `None` where nothing is signed.
@@ -154,12 +199,12 @@ impl AuditTrail {
     pub fn head(&self) -> AuditHead {
         let file = self.destinations.iter().find(|destination| destination.name() == FILE);
         let (line, time) = file.and_then(|file| file.last()).unwrap_or_else(|| {
-            let line = Arc::clone(&self.queue.state().last);
-            let time = line.link.time;
-            (line, time)
+            let line = self.queue.state().last;
+            (line, line.about.time)
         });
-        let Line { link, hash, is_end, .. } = &*line;
-        AuditHead { chain: link.chain.clone(), sequence: link.sequence, hash: hash.clone(), time, has_ended: *is_end }
+        let Line { about, hash, is_end, .. } = line;
+        let chain = self.chain.to_string();
+        AuditHead { chain, sequence: about.sequence, hash: hash.to_text(), time, has_ended: is_end }
     }
 
     /// Ends the chain. Returns when each destination has all lines or cannot take them, or after `limit` for each.
@@ -202,20 +247,23 @@ impl AuditSink for AuditTrail {
         }
     }
 
-    fn record(&self, record: AuditRecord) {
-        let now = self.clock.now();
+    /// Adds the trace of the request that is being answered, which the core does not know.
+    fn record(&self, record: &AuditRecord) {
+        let (time, trace) = (self.clock.now(), trace_context::current_id());
+        let (event, severity) = (record.event().into(), record.severity());
         let mut state = self.queue.state();
         // The number is taken whether or not there is room, so that what is lost shows.
-        state.sequence += 1;
-        let room = if record.is_of_allowance() { MAX_WAITING_ALLOWED } else { MAX_WAITING };
-        if state.waiting.len() >= room || state.is_closing {
+        let sequence = state.next();
+        if state.is_closing || !state.waiting.has_room(record.is_of_allowance()) {
             state.lost += 1;
             return;
         }
-        let sequence = state.sequence;
-        state.waiting.push_back((sequence, now, record));
+        // To print it takes about as long as to copy it.
+        state.waiting.push(About { sequence, time, event, severity, trace }, record);
+        let count = state.waiting.each.len();
+        drop(state);
         // The thread that was told of the first takes those that follow it, too.
-        if state.waiting.len() == 1 {
+        if count == 1 || count == GATHERED {
             self.queue.changed.notify_all();
         }
     }
@@ -226,13 +274,14 @@ struct Writer {
     destinations: Arc<[Arc<Destination>]>,
     clock: Arc<dyn Clock>,
     chain: ChainEnd,
+    /// The records that are becoming lines.
+    made: Waiting,
     /// When a hash was signed last, and the number of that line.
     signed: (Timestamp, u64),
 }
 
-/// What becomes lines: records, and then what is due about the chain, by their numbers.
-struct Taken {
-    records: VecDeque<(u64, Timestamp, AuditRecord)>,
+/// What is due about the chain after the records, by the numbers of its lines.
+struct Due {
     gaps: Vec<(u64, Gap)>,
     stopped: Option<u64>,
     signed: Option<u64>,
@@ -248,17 +297,13 @@ impl State {
 impl Writer {
     fn run(&mut self) {
         loop {
-            let taken = self.take();
-            let is_last = taken.stopped.is_some();
-            let mut lines = self.lines(taken);
-            if let Some(end) = lines.last_mut() {
-                end.is_end = is_last;
+            let due = self.take();
+            let is_last = due.stopped.is_some();
+            self.lines(due);
+            if is_last {
+                self.chain.end();
             }
-            let lines: Vec<_> = lines.into_iter().map(Arc::new).collect();
-            self.destinations.iter().for_each(|destination| destination.push(&lines));
-            if let Some(last) = lines.last() {
-                self.queue.state().last = Arc::clone(last);
-            }
+            self.hand_on();
             if is_last {
                 self.destinations.iter().for_each(|destination| destination.close());
                 return;
@@ -267,44 +312,70 @@ impl Writer {
     }
 
     /// Waits for records, for what is due about the chain, or for the end.
-    fn take(&self) -> Taken {
+    fn take(&mut self) -> Due {
         let mut state = self.queue.state();
         loop {
             let (last_signed, line) = self.signed;
             let is_minute = last_signed.until(self.clock.now()) >= SIGNED_EVERY;
             let is_due = self.chain.is_signed() && is_minute && state.sequence > line;
-            if !state.waiting.is_empty() && !state.is_closing {
-                state = self.queue.changed.wait_timeout(state, GATHERING).unwrap_or_else(PoisonError::into_inner).0;
+            let gathers = |state: &mut State| {
+                let count = state.waiting.each.len();
+                count > 0 && count < GATHERED && !state.is_closing
+            };
+            let gather = |state, limit| {
+                let gathered = self.queue.changed.wait_timeout_while(state, limit, gathers);
+                gathered.unwrap_or_else(PoisonError::into_inner).0
+            };
+            state = gather(state, GATHERING);
+            if state.waiting.each.len() >= MANY {
+                state = gather(state, GATHERING_MANY);
             }
             let is_closing = state.is_closing;
             let gaps: Vec<Gap> =
                 self.destinations.iter().flat_map(|destination| destination.take_gaps(is_closing)).collect();
-            if !state.waiting.is_empty() || !gaps.is_empty() || is_closing || is_due {
-                let records = mem::take(&mut state.waiting);
+            if !state.waiting.each.is_empty() || !gaps.is_empty() || is_closing || is_due {
+                mem::swap(&mut state.waiting, &mut self.made);
                 let gaps = gaps.into_iter().map(|gap| (state.next(), gap)).collect();
                 let stopped = is_closing.then(|| state.next());
                 let signed = (is_due || (is_closing && self.chain.is_signed())).then(|| state.next());
-                return Taken { records, gaps, stopped, signed };
+                return Due { gaps, stopped, signed };
             }
             state = self.queue.changed.wait_timeout(state, PAUSE).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    fn lines(&mut self, Taken { records, gaps, stopped, signed }: Taken) -> Vec<Line> {
-        let (mut lines, now) = (Vec::new(), self.clock.now());
-        for (sequence, time, record) in records {
-            lines.extend(self.chain.record(sequence, time, &record));
+    fn lines(&mut self, Due { gaps, stopped, signed }: Due) {
+        let made = mem::take(&mut self.made);
+        let mut begin = 0;
+        for (about, end) in &made.each {
+            self.chain.push(*about, made.text.get(begin..*end).unwrap_or_default());
+            begin = *end;
+            let (count, bytes) = self.chain.size();
+            if count >= BATCH_LINES || bytes >= BATCH_BYTES {
+                self.hand_on();
+            }
         }
+        self.made = made;
+        self.made.clear();
+        let now = self.clock.now();
         for (sequence, gap) in gaps {
-            lines.extend(self.chain.gap(sequence, now, gap));
+            self.chain.push_gap(sequence, now, gap);
         }
         if let Some(sequence) = stopped {
-            lines.extend(self.chain.event(sequence, now, STOPPED));
+            self.chain.push_event(sequence, now, STOPPED);
         }
         if let Some(sequence) = signed {
-            lines.extend(self.chain.event(sequence, now, SIGNED));
+            self.chain.push_event(sequence, now, SIGNED);
             self.signed = (now, sequence);
         }
-        lines
+    }
+
+    /// Hands the lines on that are made.
+    fn hand_on(&mut self) {
+        let Some(lines) = self.chain.take() else { return };
+        self.destinations.iter().for_each(|destination| destination.push(&lines));
+        if let Some(last) = lines.last() {
+            self.queue.state().last = *last;
+        }
     }
 }

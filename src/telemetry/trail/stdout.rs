@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
-use crate::telemetry::trail::chain::Line;
+use crate::telemetry::trail::chain::Lines;
 use crate::telemetry::trail::destination::Deliver;
 use crate::telemetry::trail::destination::NotDelivered;
 use crate::telemetry::writer::write;
@@ -25,8 +25,9 @@ impl Stdout {
 
 impl Deliver for Stdout {
     /// Waits for whoever reads. What cannot be written is not tried again: a part of it may have been.
-    fn deliver(&mut self, lines: &[Arc<Line>]) -> Result<(), NotDelivered> {
-        let written = lines.iter().try_for_each(|line| write(&self.out, &line.text));
+    fn deliver(&mut self, batch: &[Arc<Lines>]) -> Result<(), NotDelivered> {
+        let mut lines = batch.iter().flat_map(|lines| lines.each());
+        let written = lines.try_for_each(|(_, text)| write(&self.out, text));
         written.map_err(|error| NotDelivered::Ever(error.to_string()))
     }
 }

@@ -36,7 +36,7 @@ impl AuditSink for Records {
         true
     }
 
-    fn record(&self, record: AuditRecord) {
+    fn record(&self, record: &AuditRecord) {
         self.0.lock().unwrap().push(serde_json::to_value(record).unwrap());
     }
 }

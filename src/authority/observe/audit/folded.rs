@@ -154,7 +154,7 @@ impl FoldedRefusals {
             count > 0 || !is_over(repeats)
         });
         for record in due {
-            self.sink.record(record);
+            self.sink.record(&record);
         }
     }
 
@@ -177,8 +177,8 @@ impl AuditSink for FoldedRefusals {
         self.sink.wants(event, severity)
     }
 
-    fn record(&self, record: AuditRecord) {
-        if Refusal::of(&record).is_none_or(|refusal| self.takes(refusal, record.severity)) {
+    fn record(&self, record: &AuditRecord) {
+        if Refusal::of(record).is_none_or(|refusal| self.takes(refusal, record.severity)) {
             self.sink.record(record);
         }
     }

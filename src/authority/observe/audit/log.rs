@@ -37,10 +37,10 @@ impl AuditSink for LogSink {
         }
     }
 
-    fn record(&self, record: AuditRecord) {
+    fn record(&self, record: &AuditRecord) {
         match record.repeated {
-            Some(count) => write_repeated(&record, count),
-            None => write(&record),
+            Some(count) => write_repeated(record, count),
+            None => write(record),
         }
     }
 }

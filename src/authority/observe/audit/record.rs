@@ -1,133 +1,89 @@
 //! A record of the audit trail.
 
-use serde::Serialize;
-
 use crate::authority::reference::Reference;
 
 /// The actor, the action, its object and its outcome. Only the core creates records.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AuditRecord {
     pub(in crate::authority) event: AuditEvent,
     pub(in crate::authority) severity: Severity,
     pub(in crate::authority) outcome: AuditOutcome,
     /// The caller, as far as it is known: by its certificate; by its `client_id` at an introspection.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) actor: Option<String>,
     /// The caller by its certificate, where the actor is a client.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) caller: Option<String>,
     /// The address of the peer of the connection.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) remote: Option<String>,
     /// The listener of the connection.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) listener: Option<&'static str>,
     /// The thumbprint of the certificate of the connection.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) certificate: Option<String>,
     /// The SPIFFE ID in a certificate that no rule accepts, which proves nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) spiffe_id: Option<String>,
     /// The subject of a certificate without a SPIFFE ID.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) subject: Option<String>,
     /// The client concerned: that of the token, that of the registration, or the one that the caller claims to be.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) client_id: Option<String>,
     /// The protected resource, by its audience; several audiences are joined by spaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) resource: Option<String>,
     /// The registration that applied, by its `client_id`, which may be a pattern's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) registration: Option<String>,
     /// What a check names as its resource, where no resource matches: the audience, or the authority of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) requested: Option<String>,
     /// The destination's principal in such a check.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) destination: Option<String>,
     /// The template of the route that matched.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) route: Option<String>,
     /// The principal that the proxy saw.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) principal: Option<String>,
     /// The token's identifier (`jti`).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) jti: Option<String>,
     /// Of a delegated token: its subject, and who acts, one after another, joined by spaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) delegation: Option<String>,
     /// The fixed code of a refusal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) reason: Option<&'static str>,
     /// The detailed cause in one sentence, which the caller does not receive.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) cause: Option<String>,
     /// The called method, as in the access table, or the method of the checked request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) method: Option<String>,
     /// The path of the checked request, without its query.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) path: Option<String>,
     /// The certificate evidence that was presented with the token.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) evidence: Option<String>,
     /// The thumbprint of the certificate that the token is bound to.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) bound_to: Option<String>,
     /// The thumbprint of the certificate in use.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) predecessor: Option<String>,
     /// The thumbprint of the certificate that follows it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) successor: Option<String>,
     /// The revoked object, by its key in the store.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) revoked: Option<String>,
     /// The change of a registration, a revocation or a signing key, such as `created`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) change: Option<&'static str>,
     /// The keys of the configuration that changed, joined by spaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) keys: Option<String>,
     /// The name of a grant.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) grant: Option<String>,
     /// The name of a feature.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) feature: Option<&'static str>,
     /// The `kid` of a signing key.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) kid: Option<String>,
     /// Why an admin made the change, in the admin's words.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) comment: Option<String>,
     /// The kind of a refused request, such as `token`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) request: Option<&'static str>,
     /// The revision of the store after the change; of a token that was issued, the revision of its registration.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) revision: Option<u64>,
     /// The last second in which a revocation is in effect, in seconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) until: Option<u64>,
-    /// The trace ID of the request, in hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::authority) trace_id: Option<String>,
     /// The reference of a refusal, by which its caller may ask about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) reference: Option<Reference>,
     /// How many more such refusals there were since the last record of them. Such a record is about no single request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::authority) repeated: Option<u64>,
 }
 
 /// The kind of event.
-#[derive(
-    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, strum::IntoStaticStr, strum::VariantArray,
-)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum AuditEvent {
     /// A token was issued.
@@ -221,8 +177,8 @@ impl AuditEvent {
 }
 
 /// The outcome of an event.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum AuditOutcome {
     /// The request was allowed.
     Allowed,
@@ -235,8 +191,8 @@ pub enum AuditOutcome {
 }
 
 /// The severity of an event.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Severity {
     /// The ordinary case, at the rate of the mesh's requests.
     Debug,
@@ -287,7 +243,6 @@ impl AuditRecord {
             request: None,
             revision: None,
             until: None,
-            trace_id: None,
             reference: None,
             repeated: None,
         }
@@ -306,11 +261,6 @@ impl AuditRecord {
     /// The kind of event.
     pub fn event(&self) -> AuditEvent {
         self.event
-    }
-
-    /// The ID of the trace that the event is part of, in hexadecimal.
-    pub fn trace_id(&self) -> Option<&str> {
-        self.trace_id.as_deref()
     }
 
     /// Whether it is of something that was allowed, and changed nothing.
@@ -375,11 +325,5 @@ impl AuditRecord {
     /// The severity of the event.
     pub fn severity(&self) -> Severity {
         self.severity
-    }
-
-    /// Adds the ID of the trace that the event is part of.
-    #[must_use]
-    pub fn in_trace(self, trace_id: Option<String>) -> Self {
-        Self { trace_id, ..self }
     }
 }

@@ -14,7 +14,7 @@ pub trait AuditSink: fmt::Debug + Send + Sync {
     fn wants(&self, event: AuditEvent, severity: Severity) -> bool;
 
     /// Receives a record that is wanted.
-    fn record(&self, record: AuditRecord);
+    fn record(&self, record: &AuditRecord);
 }
 
 impl<S: AuditSink + ?Sized> AuditSink for Arc<S> {
@@ -22,7 +22,7 @@ impl<S: AuditSink + ?Sized> AuditSink for Arc<S> {
         (**self).wants(event, severity)
     }
 
-    fn record(&self, record: AuditRecord) {
+    fn record(&self, record: &AuditRecord) {
         (**self).record(record);
     }
 }

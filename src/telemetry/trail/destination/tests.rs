@@ -21,10 +21,10 @@ struct Told {
 }
 
 impl Deliver for Told {
-    fn deliver(&mut self, lines: &[Arc<Line>]) -> Result<(), NotDelivered> {
+    fn deliver(&mut self, batch: &[Arc<Lines>]) -> Result<(), NotDelivered> {
         self.asked.send(()).unwrap();
         self.outcomes.recv().unwrap()?;
-        self.delivered.send(lines.iter().flat_map(|line| line.text.clone()).collect()).unwrap();
+        self.delivered.send(batch.iter().flat_map(|lines| lines.text().to_vec()).collect()).unwrap();
         Ok(())
     }
 }
@@ -46,22 +46,22 @@ impl Fixture {
         let ((outcomes, told), (kept, delivered)) = (mpsc::channel(), mpsc::channel());
         let (asks, asked) = mpsc::channel();
         destination.start(Told { asked: asks, outcomes: told, delivered: kept }).unwrap();
-        let chain = ChainEnd::new("a-1-b".to_owned(), None);
+        let chain = ChainEnd::new("a-1-b", None);
         Self { chain, sequence: 0, destination, asked, outcomes, delivered }
     }
 
     fn push(&mut self, event: &'static str) {
         self.sequence += 1;
-        let line = self.chain.event(self.sequence, Timestamp(1), event).unwrap();
-        self.destination.push(&[Arc::new(line)]);
+        self.chain.push_event(self.sequence, Timestamp(1), event);
+        self.destination.push(&self.chain.take().unwrap());
     }
 
     fn push_gaps(&mut self, is_end: bool) -> Vec<(u64, u64)> {
         let gaps = self.destination.take_gaps(is_end);
         for gap in gaps.clone() {
             self.sequence += 1;
-            let line = self.chain.gap(self.sequence, Timestamp(1), gap).unwrap();
-            self.destination.push(&[Arc::new(line)]);
+            self.chain.push_gap(self.sequence, Timestamp(1), gap);
+            self.destination.push(&self.chain.take().unwrap());
         }
         gaps.into_iter().map(|gap| (gap.first, gap.last)).collect()
     }
@@ -141,7 +141,7 @@ fn what_was_refused_is_said_once_lines_are_delivered_again_and_what_failed_is_se
     }
     assert_eq!(fixture.push_gaps(false), [(1, 1)]);
     assert_eq!(String::from_utf8_lossy(&text).lines().count(), 1);
-    assert_eq!(fixture.destination.last().map(|(line, _)| line.link.sequence), Some(2));
+    assert_eq!(fixture.destination.last().map(|(line, _)| line.about.sequence), Some(2));
     let (_, counts) = fixture.finish();
     assert_eq!((counts.written, counts.lost), (3, 1));
 }

@@ -35,7 +35,7 @@ use lanyard::proto::envoy::service::auth::v3::CheckRequest;
 use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use lanyard::proto::validate_binding_request::Evidence;
 use lanyard::server::Environment;
-use lanyard::telemetry::WithTrace;
+use lanyard::trace_context;
 use serde_json::Value;
 use serde_json::json;
 use tracing::Level;
@@ -77,9 +77,13 @@ impl AuditSink for Collected {
         severity >= self.from
     }
 
-    fn record(&self, record: AuditRecord) {
+    fn record(&self, record: &AuditRecord) {
         assert!(record.severity() >= self.from, "{record:?} was made although nothing wants it");
-        self.records.lock().unwrap().push(serde_json::to_value(record).unwrap());
+        let mut value = serde_json::to_value(record).unwrap();
+        if let Some(trace) = trace_context::current_id() {
+            value["trace_id"] = trace.to_string().into();
+        }
+        self.records.lock().unwrap().push(value);
     }
 }
 
@@ -189,7 +193,7 @@ async fn what_a_server_refuses_is_recorded_once_with_the_trace_of_the_request() 
     let setup = Setup::default();
     setup.write();
     let clock = Arc::clone(&setup.clock) as Arc<_>;
-    let audit = Arc::new(WithTrace(sink.clone()));
+    let audit = Arc::new(sink.clone());
     let server = setup.start_in(Environment { clock, audit, ..Environment::default() }).await.unwrap();
     let (checkout, proxy, thief) = (server.workload("/checkout").await, server.svid("/proxy"), server.svid("/thief"));
     sink.records.lock().unwrap().clear();

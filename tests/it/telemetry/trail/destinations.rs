@@ -101,6 +101,7 @@ async fn a_collector_gets_each_record_as_a_log_record_whose_body_is_the_line() {
     let logs = collector.logs();
     let traced = logs.iter().find(|record| hex::encode(&record.trace_id) == numbered("a1")).unwrap();
     let line: Value = serde_json::from_str(&body(traced)).unwrap();
+    assert_eq!(line["trace_id"], numbered("a1"));
     let attributes = texts(&traced.attributes);
     let named = |name: &str| attributes[&format!("lanyard.audit.{name}")].clone();
     assert_eq!(named("event"), "token_issued");
