@@ -1,5 +1,6 @@
 //! One connection, from the handshake to its end.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,11 @@ use crate::server::transport::unguarded::unguarded;
 use crate::tls::acceptor::Acceptor;
 use crate::tls::acceptor::TlsStream;
 
-/// Serves a connection to its end.
+/// The end of a connection, allocated by itself: each function that takes a future by value keeps room for it twice.
+type End = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Serves a connection to its end. What it waits for after the handshake is allocated then: until there is one, a connection
+/// takes little.
 pub(in crate::server) async fn serve(
     incoming: Incoming,
     acceptor: Arc<Acceptor>,
@@ -58,7 +63,7 @@ pub(in crate::server) async fn serve(
             if let Door::Forwarded(forwarded_service) = &*door {
                 let end = end(limits.max_age, stages);
                 let server = (authority, thread);
-                serve_local(stream, Arc::clone(forwarded_service), info, server, end).await;
+                Box::pin(serve_local(stream, Arc::clone(forwarded_service), info, server, end)).await;
             }
             return;
         }
@@ -86,15 +91,15 @@ pub(in crate::server) async fn serve(
                     match thread.open(&authority, peer.as_deref(), info, &reserve) {
                         Ok(opened) => {
                             let peers = Peers::Direct(router.clone(), peer, opened);
-                            serve_guarded(http2, stream, peers, info, (authority, thread), end).await;
+                            Box::pin(serve_guarded(http2, stream, peers, info, (authority, thread), end)).await;
                         }
                         Err(exceeded) => {
                             connection = None;
-                            serve_refused(http2, stream, (authority, thread), peer, info, exceeded).await;
+                            Box::pin(serve_refused(http2, stream, (authority, thread), peer, info, exceeded)).await;
                         }
                     }
                 }
-                Err(refusal) => refuse(refusal, info, &authority).await,
+                Err(refusal) => Box::pin(refuse(refusal, info, &authority)).await,
             }
         }
         Door::Forwarded(forwarded_service) => {
@@ -102,16 +107,17 @@ pub(in crate::server) async fn serve(
                 // Its peer is a process of the operator's, which may open connections before it needs them.
                 drop(place);
                 let peers = Peers::Forwarded(Arc::clone(forwarded_service), None);
-                serve_guarded(false, stream, peers, info, (authority, thread), end).await;
+                Box::pin(serve_guarded(false, stream, peers, info, (authority, thread), end)).await;
                 return;
             };
             let finish = |hello| acceptor.only_for(id.clone(), hello);
             match Box::pin(gate.shake_hands(stream, remote, place, deadline, finish)).await {
                 Ok((stream, terminator)) => {
                     let peers = Peers::Forwarded(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
-                    serve_guarded(http2(&stream), stream, peers, info, (authority, thread), end).await;
+                    let http2 = http2(&stream);
+                    Box::pin(serve_guarded(http2, stream, peers, info, (authority, thread), end)).await;
                 }
-                Err(refusal) => refuse(refusal, info, &authority).await,
+                Err(refusal) => Box::pin(refuse(refusal, info, &authority)).await,
             }
         }
         Door::ServerOnly(router) => {
@@ -127,15 +133,16 @@ pub(in crate::server) async fn serve(
                             let end = until_superseded(end, Arc::clone(&opened));
                             let buffers = Buffers::of(Arc::clone(opened.connection.share()));
                             let service = unguarded(router, authority, Some(opened), asks, Arc::clone(&buffers));
-                            until_displaced(place, asked, serve_http(http2, stream, service, buffers, end)).await;
+                            let serving = serve_http(http2, stream, service, buffers, end);
+                            Box::pin(until_displaced(place, asked, serving)).await;
                         }
                         Err(exceeded) => {
                             connection = None;
-                            serve_refused(http2, stream, (authority, thread), None, info, exceeded).await;
+                            Box::pin(serve_refused(http2, stream, (authority, thread), None, info, exceeded)).await;
                         }
                     }
                 }
-                Err(refusal) => refuse(refusal, info, &authority).await,
+                Err(refusal) => Box::pin(refuse(refusal, info, &authority)).await,
             }
         }
         // Probes and collectors request often, and would distort the metrics of callers.
@@ -143,7 +150,8 @@ pub(in crate::server) async fn serve(
             let (asks, asked) = watch::channel(false);
             let buffers = Buffers::of(thread.share(&authority, None, info));
             let service = unguarded(router, authority, None, asks, Arc::clone(&buffers));
-            until_displaced(place, asked, serve_http(false, stream, service, buffers, end)).await;
+            let serving = serve_http(false, stream, service, buffers, end);
+            Box::pin(until_displaced(place, asked, serving)).await;
         }
     }
     drop(connection);
@@ -156,7 +164,7 @@ async fn serve_local(
     forwarded_service: Arc<ForwardedService>,
     info: ConnectionInfo,
     server: (Arc<Authority>, ThreadLimits),
-    end: impl Future<Output = ()>,
+    end: End,
 ) {
     let Ok(stream) = UnixStream::from_std(stream) else { return };
     let user = stream.peer_cred().map(|peer| peer.uid());
@@ -182,7 +190,7 @@ async fn serve_guarded<S>(
     peers: Peers,
     info: ConnectionInfo,
     (authority, thread): (Arc<Authority>, ThreadLimits),
-    end: impl Future<Output = ()>,
+    end: End,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -194,18 +202,18 @@ async fn serve_guarded<S>(
     let buffers = Buffers::of(share);
     let ending = Ending { authority, shutdown, buffers: Arc::clone(&buffers) };
     let service = Guarded { peers, thread, info, ending };
-    let end = async move {
+    let end: End = Box::pin(async move {
         match opened {
             Some(opened) => until_superseded(end, opened).await,
             None => end.await,
         }
         over.send_replace(true);
-    };
+    });
     serve_http(http2, stream, service, buffers, end).await;
 }
 
 /// Completes when the connection is to end, or to make room for another one.
-async fn until_superseded(end: impl Future<Output = ()>, opened: Arc<Opened>) {
+async fn until_superseded(end: End, opened: Arc<Opened>) {
     tokio::select! {
         () = end => {}
         () = opened.connection.superseded() => {}
@@ -230,11 +238,13 @@ async fn serve_refused<S>(
 }
 
 /// Completes when the connection reaches its maximum age, or the server drains.
-async fn end(age: Duration, mut stages: watch::Receiver<Stage>) {
-    tokio::select! {
-        () = tokio::time::sleep(age) => {}
-        _ = stages.wait_for(|stage| *stage == Stage::Draining) => {}
-    }
+fn end(age: Duration, mut stages: watch::Receiver<Stage>) -> End {
+    Box::pin(async move {
+        tokio::select! {
+            () = tokio::time::sleep(age) => {}
+            _ = stages.wait_for(|stage| *stage == Stage::Draining) => {}
+        }
+    })
 }
 
 /// Whether the handshake negotiated HTTP/2.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::future::ready;
 use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -57,8 +58,7 @@ pub(super) async fn serve_http<S, V>(
     let service = Versions { service, closing: Arc::clone(&closing), buffers: Arc::clone(&buffers) };
     let requests = Together::default();
     let builder = bounds::builder(http2, requests.clone());
-    let connection = builder.serve_connection(TokioIo::new(Stream::new(stream)), service);
-    tokio::pin!(connection);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Stream::new(stream)), service));
     let stalled = buffers.stalled(|| tokio::time::sleep(UNREAD_TIME));
     tokio::select! {
         // An error here is caused by the peer: it disconnected, or did not send HTTP.
