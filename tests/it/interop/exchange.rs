@@ -1,15 +1,18 @@
-//! Token exchange by clients of other makes: npm's openid-client and oauth4webapi, and Python's Authlib. None knows of receipts:
-//! each sends one as a subject token of a type that it was told.
+//! Token exchange by clients of other makes: npm's openid-client and oauth4webapi, Python's Authlib, Java's Spring Security, and
+//! Python's gRPC by reflection. None knows of receipts: each sends one as a subject token of a type that it was told.
 
+use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::support::openssl::Make;
 use crate::support::openssl::TestAuthority;
 use crate::support::openssl::claims;
 use crate::support::process::run;
+use crate::support::process::text;
 use crate::support::server::in_crate;
 use crate::support::tools;
 
@@ -45,19 +48,24 @@ exchange:
     grants: [{needs: checkout.submit, gives: orders.read orders.write}]
 ";
 
-/// A receipt of the frontend's token at the checkout.
-fn receipt(fixture: &TestAuthority, make: &Make) -> String {
+/// Registers all, and gets a token of the frontend.
+fn token(fixture: &TestAuthority, make: &Make, documents: &str) -> String {
     for name in ["frontend", "checkout", "proxy"] {
         make.svid(name, &format!("URI:spiffe://prod.example/{name}"));
     }
-    std::fs::write(fixture.files.path("exchange.yaml"), DOCUMENTS).unwrap();
+    fs::write(fixture.files.path("exchange.yaml"), documents).unwrap();
     let documents = fixture.files.path("exchange.yaml");
     fixture.files.run("admin", &["apply", "-f", documents.to_str().unwrap()]).ok();
-    let token = fixture.ask("frontend", "spiffe://prod.example/frontend").ok();
+    fixture.ask("frontend", "spiffe://prod.example/frontend").ok().trim().to_owned()
+}
+
+/// A receipt of the frontend's token at the checkout.
+fn receipt(fixture: &TestAuthority, make: &Make) -> String {
+    let token = token(fixture, make, DOCUMENTS);
     let certificate = fixture.files.path("frontend.pem");
     let validate = [
         "validate",
-        token.trim(),
+        &token,
         "--audience",
         CHECKOUT,
         "--certificate",
@@ -108,4 +116,57 @@ fn authlib_exchanges_a_receipt() {
     delegates(&make, &reported["exchanged"]);
     let refused = ["scope", "target", "subject"].map(|one| reported[one].as_str().unwrap().to_owned());
     assert_eq!(refused, ["invalid_scope", "invalid_target", "invalid_request"]);
+}
+
+#[test]
+fn spring_security_exchanges_a_receipt() {
+    let folder = TempDir::new().unwrap();
+    for file in ["pom.xml", "SpringExchange.java"] {
+        fs::copy(in_crate("tests/it/interop/spring").join(file), folder.path().join(file)).unwrap();
+    }
+    let Some(mut maven) = tools::maven(folder.path()) else { return };
+    let Some(fixture) = TestAuthority::start() else { return };
+    run(maven.arg("compile")).ok();
+    let make = fixture.make();
+    let receipt = receipt(&fixture, &make);
+    let endpoint = format!("{}/oauth2/token", fixture.files.server);
+    let arguments = [&*endpoint, CLIENT_ID, "checkout", &receipt, RECEIPT, ORDERS, text(&fixture.files.dir)];
+    let mut maven = tools::maven(folder.path()).unwrap();
+    maven.args(["exec:java", &format!("-Dexec.args={}", arguments.join(" "))]);
+    // Maven ends its colours, of which there are none.
+    let reported = run(&mut maven).ok().replace("\u{1b}[0m", "");
+    let reported: Value = serde_json::from_str(&reported).unwrap_or_else(|error| panic!("{error}: {reported}"));
+    delegates(&make, &reported["exchanged"]);
+    let refused = ["scope", "target", "subject"].map(|one| reported[one].as_str().unwrap().to_owned());
+    assert_eq!(refused, ["invalid_scope", "invalid_target", "invalid_request"]);
+}
+
+#[test]
+fn grpcio_made_from_reflection_exchanges_a_receipt() {
+    const TXN: &str = "txn: [{subjects: [self], scope: nightly.settle, details: [batch]}]\n";
+    let Some(python) = tools::python() else { return };
+    let more = |_: &std::path::Path| "txn_tokens: {trust_domain: prod.example}\n".to_owned();
+    let Some(fixture) = TestAuthority::start_with(more) else { return };
+    let make = fixture.make();
+    let token = token(&fixture, &make, &format!("{DOCUMENTS}{TXN}"));
+    let server = fixture.files.server.strip_prefix("https://").unwrap();
+    let program = in_crate("tests/it/interop/exchange_reflection.py");
+    let arguments = [server, text(&fixture.files.dir), CLIENT_ID, ORDERS, &token, CHECKOUT, "prod.example"];
+    let reported = run(Command::new(python).arg(program).args(arguments)).json(0);
+    let exchanged = claims(&reported["exchanged"]);
+    assert_eq!(exchanged["cnf"], json!({ "x5t#S256": make.thumbprint("checkout") }));
+    assert_eq!(exchanged["sub"], "spiffe://prod.example/frontend");
+    assert_eq!(exchanged["act"], json!({ "sub": CLIENT_ID }));
+    assert_eq!(reported["exchanged"]["issued"], "TOKEN_TYPE_ACCESS_TOKEN");
+    assert_eq!(reported["exchanged"]["scope"], "orders.read");
+    // The same receipt is one token, also with the token beside it.
+    assert_eq!(exchanged["jti"], claims(&reported["with_token"])["jti"]);
+    let transaction = claims(&reported["transaction"]);
+    assert_eq!(reported["transaction"]["issued"], "TOKEN_TYPE_TXN_TOKEN");
+    assert_eq!((&transaction["sub"], &transaction["tctx"]), (&json!(CLIENT_ID), &json!({ "batch": "17" })));
+    let refused = ["token_alone", "thief", "scope", "target", "subject", "details"].map(|one| &reported[one][0]);
+    let argument = "INVALID_ARGUMENT";
+    assert_eq!(refused, [argument, "PERMISSION_DENIED", argument, argument, argument, argument], "{reported}");
+    // Of a token alone no more is said than of a receipt that does not verify.
+    assert_eq!(reported["token_alone"], reported["subject"]);
 }
