@@ -4,6 +4,7 @@
 mod certificates;
 mod demonstration;
 mod samples;
+mod steps;
 
 use std::fs;
 use std::future;
@@ -131,7 +132,7 @@ async fn demonstrate(dir: &Path, addresses: Listeners, format: Format) -> Result
             addresses.ops,
         ))?;
     }
-    let [own, stolen] = demonstration::run(dir, mtls, format).await?;
+    let shown = demonstration::run(dir, mtls, format).await?;
     match format {
         Format::Text => Ok(()),
         Format::Json => output::print_json(&json!({
@@ -139,7 +140,7 @@ async fn demonstrate(dir: &Path, addresses: Listeners, format: Format) -> Result
             "public": format!("https://localhost:{public}"),
             "ops": format!("http://{}", addresses.ops),
             "directory": dir,
-            "demonstration": { "workload": own, "thief": stolen },
+            "demonstration": shown,
         })),
     }
 }
@@ -230,6 +231,8 @@ trust:
 store:
   sled:
     path: data
+exchange:
+  enabled: true
 keys:
   key_encryption_key_file: {KEY_ENCRYPTION_KEY}
 roles:

@@ -32,10 +32,13 @@ const RENEW_BEFORE: Duration = Duration::from_hours(24);
 
 const DAY: u64 = 24 * 60 * 60;
 
+/// Those who have an X509-SVID.
+const WORKLOADS: [&str; 5] = ["workload", "relay", "thief", "admin", "proxy"];
+
 /// Makes all certificates that are missing or expire soon.
 pub(super) fn make(dir: &Path, now: Timestamp) -> Result<(), CommandError> {
     let ca = authority(dir, now)?;
-    for name in ["workload", "thief", "admin", "proxy"] {
+    for name in WORKLOADS {
         issue(dir, name, now, &ca, |params| {
             let id = Ia5String::try_from(format!("spiffe://{TRUST_DOMAIN}/{name}"))?;
             params.subject_alt_names = vec![SanType::URI(id)];
@@ -76,7 +79,7 @@ fn authority(dir: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, Com
     let made = params.self_signed(&pair).map_err(|error| cannot_make(&error))?;
     // The certificates of the old CA are useless now. They are removed first: if this is interrupted, the next start
     // makes all of them again.
-    for name in ["workload", "thief", "admin", "proxy", "server"] {
+    for name in WORKLOADS.into_iter().chain(["server"]) {
         let leaf = dir.join(format!("{name}.pem"));
         if leaf.exists() {
             fs::remove_file(&leaf).map_err(|error| cannot_write(&leaf, &error))?;

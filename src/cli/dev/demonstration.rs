@@ -1,96 +1,118 @@
-//! The demonstration: a token is issued, used, stolen, and denied with the thief's certificate.
+//! The demonstration: a token is issued, used, stolen, and denied with the thief's certificate. Then a relay acts for the workload
+//! that calls it, which nobody can do with the token alone, and which ends with the token.
 
 use std::env;
 use std::path::Path;
 use std::path::PathBuf;
 
-use tonic::Request;
+use serde::Serialize;
 
-use crate::cli::connect::ConnectionArguments;
 use crate::cli::dev::TRUST_DOMAIN;
 use crate::cli::dev::samples::AUDIENCE;
 use crate::cli::dev::samples::CLIENTS;
+use crate::cli::dev::samples::RELAY;
 use crate::cli::dev::samples::RESOURCES;
+use crate::cli::dev::steps::Demonstrated;
+use crate::cli::dev::steps::claim;
+use crate::cli::dev::steps::decision;
+use crate::cli::dev::steps::decision_text;
+use crate::cli::dev::steps::unexpected;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
-use crate::cli::status;
-use crate::cli::status::Needs;
-use crate::cli::validate::reason_code;
-use crate::client::files;
 use crate::config::Listeners;
 use crate::proto::Decision;
 use crate::proto::DenyReason;
-use crate::proto::IssueTokenRequest;
-use crate::proto::ValidateBindingRequest;
-use crate::proto::ValidateBindingResponse;
-use crate::proto::binding_service_client::BindingServiceClient;
-use crate::proto::token_service_client::TokenServiceClient;
-use crate::proto::validate_binding_request::Evidence;
+use crate::proto::exchange_token_request::Subject;
 
-/// Runs it with real connections. Fails at the first step with an unexpected result. Returns the decisions on the token with
-/// the certificate of the workload, and with that of the thief. As text, each step is printed.
-pub(super) async fn run(dir: &Path, port: u16, format: Format) -> Result<[String; 2], CommandError> {
+/// What each step came to. The names are stable.
+#[derive(Debug, Serialize)]
+pub(super) struct Outcomes {
+    /// The token, with the workload's certificate.
+    workload: String,
+    /// The same with the thief's.
+    thief: String,
+    /// The relay's token for the workload, with the relay's certificate.
+    relay: String,
+    /// What the thief and the relay get for a copy of the workload's token.
+    copied: [String; 2],
+    /// The relay's token, once the workload's is revoked.
+    revoked: String,
+}
+
+/// Runs it with real connections. Fails at the first step with an unexpected result. As text, each step is printed.
+pub(super) async fn run(dir: &Path, port: u16, format: Format) -> Result<Outcomes, CommandError> {
+    let scene = Demonstrated { dir, port };
     let say = |text: &str| if format == Format::Text { output::print(text) } else { Ok(()) };
-    let workload = ConnectionArguments::local(port, dir, "workload")?.open().await?;
-    let issued = TokenServiceClient::new(workload)
-        .issue_token(Request::new(IssueTokenRequest::default()))
-        .await
-        .map_err(|status| status::explain(&status, Needs::Workload))?
-        .into_inner();
+    let token = scene.token(&[]).await?;
     say("1. A workload asks for a token over mTLS, and gets one that is bound to its certificate:")?;
-    say(&format!("   {}…\n\n", issued.access_token.chars().take(48).collect::<String>()))?;
+    say(&format!("   {}\n\n", beginning(&token)))?;
 
-    let own = validate(dir, port, &issued.access_token, "workload").await?;
+    let own = scene.validate(&token, "workload", AUDIENCE).await?;
     say("2. It uses the token with its own certificate. The proxy in front of the resource asks Lanyard:")?;
     say(&format!("   {}\n\n", decision_text(&own)))?;
     if own.decision() != Decision::Allow {
         return Err(unexpected("the use with its own certificate was not allowed"));
     }
 
-    let stolen = validate(dir, port, &issued.access_token, "thief").await?;
+    let stolen = scene.validate(&token, "thief", AUDIENCE).await?;
     say("3. A thief has copied the token, and uses it with the certificate that it has. The proxy asks:")?;
     say(&format!("   {}\n\n", decision_text(&stolen)))?;
     if stolen.decision() != Decision::Deny || stolen.reason() != DenyReason::CertificateMismatch {
         return Err(unexpected("the stolen token was not denied for its certificate"));
     }
-    say("Stolen, the token opens nothing.")?;
-    Ok([decision(&own), decision(&stolen)])
-}
+    say("Stolen, the token opens nothing.\n\n")?;
 
-/// Asks as the proxy that received the token on a connection with the certificate of `who`.
-async fn validate(dir: &Path, port: u16, token: &str, who: &str) -> Result<ValidateBindingResponse, CommandError> {
-    let proxy = ConnectionArguments::local(port, dir, "proxy")?.open().await?;
-    let certificate = files::certificate(&dir.join(format!("{who}.pem")))?;
-    let request = ValidateBindingRequest {
-        access_token: token.to_owned(),
-        evidence: Some(Evidence::Certificate(certificate.to_vec())),
-        audience: AUDIENCE.to_owned(),
-        scope: "orders.read".to_owned(),
-        receipt: false,
-    };
-    let answer = BindingServiceClient::new(proxy).validate_binding(request).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| status::explain(&status, Needs::WorkloadOrProxy))
-}
-
-fn decision_text(answer: &ValidateBindingResponse) -> String {
-    match answer.decision() {
-        Decision::Allow => format!("{}: the token is bound to this certificate", decision(answer)),
-        Decision::Deny => format!("{}: {}", decision(answer), answer.explanation),
-        Decision::Unspecified => decision(answer),
+    let token = scene.token(&[RELAY]).await?;
+    let called = scene.validate(&token, "workload", RELAY).await?;
+    if called.decision() != Decision::Allow || called.receipt.is_empty() {
+        return Err(unexpected("the call of the relay was not allowed, or left no receipt"));
     }
-}
+    say(
+        "4. The workload calls the relay, which needs the orders for it. The relay's proxy gets a receipt of the call:",
+    )?;
+    say(&format!("   {}: {}\n\n", decision(&called), beginning(&called.receipt)))?;
 
-fn decision(answer: &ValidateBindingResponse) -> String {
-    match answer.decision() {
-        Decision::Allow => "ALLOW".to_owned(),
-        Decision::Deny => format!("DENY ({})", reason_code(answer.reason())),
-        Decision::Unspecified => "no decision".to_owned(),
+    let exchanged = scene.exchange("relay", Subject::Receipt(called.receipt)).await?;
+    let exchanged = exchanged.map_err(|code| unexpected(&format!("the relay's exchange was refused: {code}")))?;
+    let relayed = scene.validate(&exchanged, "relay", AUDIENCE).await?;
+    say(
+        "5. The relay exchanges the receipt for a token of its own, and calls the orders as itself, for the workload:",
+    )?;
+    let [relay, workload] = ["client_id", "sub"].map(|name| claim(&relayed, name));
+    say(&format!("   {}: {relay} acts for {workload}\n\n", decision(&relayed)))?;
+    if relayed.decision() != Decision::Allow {
+        return Err(unexpected("the relay's token was not allowed with its certificate"));
     }
+
+    let mut copied = [const { String::new() }; 2];
+    for (who, refusal) in ["thief", "relay"].into_iter().zip(&mut copied) {
+        match scene.exchange(who, Subject::AccessToken(token.clone())).await? {
+            Ok(_) => return Err(unexpected("a copy of the workload's token was exchanged without a receipt")),
+            Err(code) => *refusal = code,
+        }
+    }
+    let [of_thief, of_relay] = &copied;
+    say(
+        "6. Copied from a log, the workload's token has no receipt. Neither the thief nor the relay itself gets anything for it:",
+    )?;
+    say(&format!("   thief: {of_thief}, relay: {of_relay}\n\n"))?;
+
+    scene.revoke(&token).await?;
+    let revoked = scene.validate(&exchanged, "relay", AUDIENCE).await?;
+    say("7. The workload revokes its token. What came from it ends with it, at the relay's next call:")?;
+    say(&format!("   {}\n\n", decision_text(&revoked)))?;
+    if revoked.decision() != Decision::Deny || revoked.reason() != DenyReason::DelegationBroken {
+        return Err(unexpected("the relay's token outlived the workload's"));
+    }
+    say("Who acts for whom is in every token, and nobody acts with a stolen one.")?;
+    let [workload, thief, relay, revoked] = [own, stolen, relayed, revoked].map(|answer| decision(&answer));
+    Ok(Outcomes { workload, thief, relay, copied, revoked })
 }
 
-fn unexpected(what: &str) -> CommandError {
-    CommandError::new(what, "this is a defect: please report it")
+/// The beginning of what is too long for a line.
+fn beginning(text: &str) -> String {
+    format!("{}…", text.chars().take(48).collect::<String>())
 }
 
 /// Commands to copy into another terminal.
@@ -114,6 +136,9 @@ The server keeps running. To try it yourself, copy these into another terminal:
 # ask, as the proxy, whether its use with the workload's certificate is allowed (it is), and with the thief's (it is not)
 {lanyard} validate @{token} --audience {AUDIENCE} --certificate {workload} {proxy_connection}
 {lanyard} validate @{token} --audience {AUDIENCE} --certificate {thief} {proxy_connection}
+
+# see, as the admin, what an exchange of the relay for the workload would come to, step by step
+{lanyard} exchange explain --subject spiffe://{TRUST_DOMAIN}/workload --presented-at {RELAY} --as spiffe://{TRUST_DOMAIN}/relay --audience {AUDIENCE} {admin_connection}
 
 # see, as the admin, who is registered, and register what a file says
 {lanyard} client list {admin_connection}

@@ -1,4 +1,4 @@
-//! The sample clients and their protected resource. They are registered as an operator would do it: YAML files, applied
+//! The sample clients and their protected resources. They are registered as an operator would do it: YAML files, applied
 //! by the admin.
 
 use std::fs;
@@ -15,6 +15,9 @@ use crate::cli::resource::yaml::ResourceYaml;
 
 /// The audience of the samples' tokens.
 pub(super) const AUDIENCE: &str = "https://orders.dev.internal";
+
+/// The resource that the workload calls and that calls the other one for it.
+pub(super) const RELAY: &str = "https://relay.dev.internal";
 
 /// The scope that the samples may request.
 const SCOPE: &str = "orders.read orders.write";
@@ -39,35 +42,45 @@ async fn write<K: Registered>(dir: &Path, file: &str, documents: &str, port: u16
 }
 
 fn clients() -> String {
-    let workload = |name: &str| {
-        format!(
-            "\
-client_id: spiffe://{TRUST_DOMAIN}/{name}
+    format!(
+        "\
+# The clients of `lanyard dev`, as `lanyard client apply -f` takes them. Written at the first start.
+client_id: spiffe://{TRUST_DOMAIN}/workload
+token_endpoint_auth_method: spiffe_x509
+scope: {SCOPE} relay.call
+audience: [{AUDIENCE}, {RELAY}]
+---
+client_id: spiffe://{TRUST_DOMAIN}/thief
 token_endpoint_auth_method: spiffe_x509
 scope: {SCOPE}
 audience: [{AUDIENCE}]
 ---
-"
-        )
-    };
-    format!(
-        "\
-# The clients of `lanyard dev`, as `lanyard client apply -f` takes them. Written at the first start.
-{}{}client_id: selfsigned
+# It acts for the workload: it exchanges the receipts of its calls for tokens of its own (RFC 8693).
+client_id: spiffe://{TRUST_DOMAIN}/relay
+token_endpoint_auth_method: spiffe_x509
+audience: [{AUDIENCE}]
+grant_types: [client_credentials, \"urn:ietf:params:oauth:grant-type:token-exchange\"]
+exchange:
+  - subjects: [spiffe://{TRUST_DOMAIN}/workload]
+    presented_at: {RELAY}
+    audience: {AUDIENCE}
+    grants:
+      - {{needs: relay.call, gives: orders.read}}
+    presentation: receipt
+---
+client_id: selfsigned
 token_endpoint_auth_method: self_signed_tls_client_auth
 scope: {SCOPE}
 audience: [{AUDIENCE}]
 certificate_file: selfsigned.pem
-",
-        workload("workload"),
-        workload("thief"),
+"
     )
 }
 
 fn resources() -> String {
     format!(
         "\
-# The protected resource of `lanyard dev`, as `lanyard resource apply -f` takes it. Written at the first start.
+# The protected resources of `lanyard dev`, as `lanyard resource apply -f` takes them. Written at the first start.
 audience: {AUDIENCE}
 scope: {SCOPE}
 routes:
@@ -80,6 +93,17 @@ routes:
   - path: /healthz
     public: true
 authorities: [orders.dev.internal]
+delegated:
+  actors: [spiffe://{TRUST_DOMAIN}/relay]
+---
+audience: {RELAY}
+scope: relay.call
+routes:
+  - path: /**
+    scope: relay.call
+authorities: [relay.dev.internal]
+receipts:
+  exchangers: [spiffe://{TRUST_DOMAIN}/relay]
 "
     )
 }

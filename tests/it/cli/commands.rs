@@ -77,7 +77,16 @@ fn what_get_prints_can_be_applied_again_and_what_is_deleted_is_gone() {
     assert!(lines[0].starts_with("CLIENT_ID") && lines.len() == 5, "{list}");
     let list = files.run("admin", &["client", "list", "-o", "json"]).json(0);
     let names: Vec<&Value> = list.as_array().unwrap().iter().map(|client| &client["client_id"]).collect();
-    assert_eq!(names, ["one", "selfsigned", "spiffe://dev.internal/thief", "spiffe://dev.internal/workload"]);
+    assert_eq!(
+        names,
+        [
+            "one",
+            "selfsigned",
+            "spiffe://dev.internal/relay",
+            "spiffe://dev.internal/thief",
+            "spiffe://dev.internal/workload"
+        ]
+    );
     assert_eq!(list[0], files.run("admin", &["client", "get", "one", "-o", "json"]).json(0));
 
     let etag = list[0]["etag"].as_str().unwrap();
@@ -285,7 +294,7 @@ fn the_environment_may_say_what_the_connection_flags_say() {
     let incomplete = run(&mut command);
     assert_eq!(incomplete.code, Some(2), "{incomplete:?}");
     assert!(incomplete.stderr.contains("--key"), "{incomplete:?}");
-    assert_eq!(run(command.env("LANYARD_KEY", files.path("admin-key.pem"))).json(0).as_array().unwrap().len(), 3);
+    assert_eq!(run(command.env("LANYARD_KEY", files.path("admin-key.pem"))).json(0).as_array().unwrap().len(), 4);
 }
 
 #[test]

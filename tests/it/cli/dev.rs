@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lanyard::authority::clock::Timestamp;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::ca::self_signed;
@@ -19,6 +20,7 @@ use crate::support::dev::AUDIENCE;
 use crate::support::dev::Dev;
 use crate::support::dev::Files;
 use crate::support::dev::LAST_LINE;
+use crate::support::dev::RELAY;
 use crate::support::dev::dev;
 use crate::support::dev::server;
 use crate::support::process::Finished;
@@ -45,7 +47,11 @@ fn commands(printed: &[String]) -> (Vec<&str>, &str) {
 }
 
 fn has_a_time(line: &str) -> bool {
-    line.starts_with("cache until") || line.contains("access_token") || line.contains(" ago)") || line.contains("(in ")
+    line.starts_with("cache until")
+        || line.contains("access_token")
+        || line.contains("exp ")
+        || line.contains(" ago)")
+        || line.contains("(in ")
 }
 
 #[test]
@@ -67,8 +73,24 @@ fn once_tells_the_story_and_ends_with_0() {
     let finished = once(directory.path());
     assert_eq!(finished.stderr, "");
     let story = finished.ok();
-    for part in ["\n1. ", "\n\n2. ", "ALLOW", "\n\n3. ", "DENY (CERTIFICATE_MISMATCH)", "opens nothing"] {
-        assert!(story.contains(part), "{part} in {story}");
+    let mut rest = story.as_str();
+    for part in [
+        "\n1. ",
+        "\n\n2. ",
+        "ALLOW",
+        "\n\n3. ",
+        "DENY (CERTIFICATE_MISMATCH)",
+        "opens nothing",
+        "\n\n4. ",
+        "ALLOW: lr1.",
+        "\n\n5. ",
+        "ALLOW: spiffe://dev.internal/relay acts for spiffe://dev.internal/workload",
+        "\n\n6. ",
+        "thief: UNAUTHORIZED_CLIENT, relay: SUBJECT_NOT_ACCEPTED",
+        "\n\n7. ",
+        "DENY (DELEGATION_BROKEN)",
+    ] {
+        (_, rest) = rest.split_once(part).unwrap_or_else(|| panic!("{part} in {story}"));
     }
     assert!(!story.contains("copy these"), "{story}");
 }
@@ -80,7 +102,7 @@ fn the_directory_and_all_secrets_are_for_their_owner_only() {
     once(&dir).ok();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir), 0o700);
-    for name in ["workload", "thief", "admin", "proxy", "selfsigned"] {
+    for name in ["workload", "relay", "thief", "admin", "proxy", "selfsigned"] {
         assert!(dir.join(format!("{name}.pem")).is_file(), "{name}");
         assert_eq!(mode(&dir.join(format!("{name}-key.pem"))), 0o600, "{name}");
     }
@@ -137,22 +159,25 @@ fn every_printed_command_works_when_pasted_and_serve_goes_on_where_it_stopped() 
     let process = Process::start(&mut dev(&dir, ports));
     let printed = process.until(LAST_LINE);
     let (mut lines, serve) = commands(&printed);
-    let mut expected = vec![0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+    let mut expected = vec![0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0];
     if tools::curl().is_none() {
-        lines.truncate(8);
-        expected.truncate(8);
+        lines.truncate(9);
+        expected.truncate(9);
     }
     let outcomes: Vec<Finished> = lines.iter().map(|line| run(&mut shell(line))).collect();
     let codes: Vec<Option<i32>> = outcomes.iter().map(|outcome| outcome.code).collect();
     assert_eq!(codes, expected.into_iter().map(Some).collect::<Vec<_>>(), "{lines:#?}\n{outcomes:#?}");
-    let clients = &outcomes[4].stdout;
-    for name in ["spiffe://dev.internal/workload", "spiffe://dev.internal/thief", "selfsigned"] {
+    assert!(outcomes[4].stdout.contains("would be issued"), "{}", outcomes[4].stdout);
+    let clients = &outcomes[5].stdout;
+    for name in
+        ["spiffe://dev.internal/workload", "spiffe://dev.internal/relay", "spiffe://dev.internal/thief", "selfsigned"]
+    {
         assert!(clients.contains(name), "{clients}");
     }
-    assert!(!outcomes[5].stdout.contains("created"), "{}", outcomes[5].stdout);
-    assert!(outcomes[6].stdout.contains(AUDIENCE), "{}", outcomes[6].stdout);
-    assert_eq!(outcomes[7].stdout, format!("{AUDIENCE} unchanged\n"));
-    if let [token, jwks, ready] = &outcomes[8..] {
+    assert!(!outcomes[6].stdout.contains("created"), "{}", outcomes[6].stdout);
+    assert!(outcomes[7].stdout.contains(AUDIENCE), "{}", outcomes[7].stdout);
+    assert_eq!(outcomes[8].stdout, format!("{AUDIENCE} unchanged\n{RELAY} unchanged\n"));
+    if let [token, jwks, ready] = &outcomes[9..] {
         assert!(token.stdout.starts_with("{\"access_token\":\""), "{token:?}");
         assert!(jwks.stdout.contains("\"kid\""), "{jwks:?}");
         assert_eq!(ready.stdout, "ok");
@@ -233,7 +258,7 @@ fn a_sample_that_was_changed_stays_changed() {
     let (second, files) = start();
     assert_eq!(fs::read_to_string(files.path("clients.yaml")).unwrap(), narrowed);
     let scope = |name: &str| files.run("admin", &["client", "get", name, "-o", "json"]).json(0)["scope"].clone();
-    assert_eq!(scope("spiffe://dev.internal/workload"), "orders.read");
+    assert_eq!(scope("spiffe://dev.internal/workload"), "orders.read relay.call");
     let thief = files.run("admin", &["client", "get", "spiffe://dev.internal/thief", "-o", "json"]).json(0);
     assert_eq!(thief["owner"], "me");
     // One that is not there is registered again.
@@ -248,6 +273,9 @@ fn its_addresses_and_decisions_are_one_json_document_if_asked_for() {
     assert!(shown["mtls"].as_str().unwrap().starts_with("https://localhost:"), "{shown}");
     assert_eq!(shown["demonstration"]["workload"], "ALLOW");
     assert_eq!(shown["demonstration"]["thief"], "DENY (CERTIFICATE_MISMATCH)");
+    assert_eq!(shown["demonstration"]["relay"], "ALLOW");
+    assert_eq!(shown["demonstration"]["copied"], json!(["UNAUTHORIZED_CLIENT", "SUBJECT_NOT_ACCEPTED"]));
+    assert_eq!(shown["demonstration"]["revoked"], "DENY (DELEGATION_BROKEN)");
 }
 
 #[test]
@@ -268,7 +296,7 @@ fn it_is_ready_only_when_the_samples_are_registered() {
     }
     let files = Files { dir: directory.path().to_owned(), server: format!("https://localhost:{}", ports[0]) };
     let list = files.run("admin", &["client", "list", "-o", "json"]).json(0);
-    assert_eq!(list.as_array().unwrap().len(), 3);
+    assert_eq!(list.as_array().unwrap().len(), 4);
     let early = answers.iter().find(|answer| !answer.ends_with("ok"));
     let early = early.unwrap_or_else(|| panic!("it was never found starting: {answers:?}"));
     assert!(early.starts_with("HTTP/1.1 503") && early.ends_with("starting"), "{early}");

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::support::dev::AUDIENCE;
 use crate::support::dev::Dev;
 use crate::support::dev::Files;
+use crate::support::dev::RELAY;
 use crate::support::process::Finished;
 use crate::support::process::run_with;
 use crate::support::process::text;
@@ -233,10 +234,10 @@ fn a_document_of_the_other_kind_is_refused_with_the_command_that_takes_it() {
     let own = |command: &str, file: &str| files.run("admin", &[command, "apply", "-f", text(&files.path(file))]);
     own("client", "resources.yaml").refused("there is a resource in it", "`lanyard resource apply`");
     own("resource", "clients.yaml").refused("there is a client in it", "`lanyard client apply`");
-    assert_eq!(own("resource", "resources.yaml").ok(), format!("{AUDIENCE} unchanged\n"));
+    assert_eq!(own("resource", "resources.yaml").ok(), format!("{AUDIENCE} unchanged\n{RELAY} unchanged\n"));
     own("client", "clients.yaml").ok();
-    assert_eq!(resource(files, &["list", "-o", "json"]).json(0).as_array().unwrap().len(), 1);
-    assert_eq!(files.run("admin", &["client", "list", "-o", "json"]).json(0).as_array().unwrap().len(), 3);
+    assert_eq!(resource(files, &["list", "-o", "json"]).json(0).as_array().unwrap().len(), 2);
+    assert_eq!(files.run("admin", &["client", "list", "-o", "json"]).json(0).as_array().unwrap().len(), 4);
 }
 
 #[test]

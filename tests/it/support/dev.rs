@@ -15,6 +15,9 @@ use crate::support::process::text;
 /// The audience of the samples' tokens.
 pub const AUDIENCE: &str = "https://orders.dev.internal";
 
+/// The resource of the sample that calls the other one for its callers.
+pub const RELAY: &str = "https://relay.dev.internal";
+
 /// Any three free ports.
 pub const ANY: [u16; 3] = [0, 0, 0];
 
