@@ -12,6 +12,7 @@ mod descriptors;
 mod disk;
 mod endpoints;
 mod envoy;
+mod exchange;
 mod fault;
 mod http;
 mod issuers;
@@ -53,7 +54,7 @@ use crate::limits::Machine;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All checks after the first. They need its result.
-const AFTER_THE_CONFIGURATION: [&str; 20] = [
+const AFTER_THE_CONFIGURATION: [&str; 21] = [
     "key_encryption_key",
     "key_file",
     "pkcs11",
@@ -65,6 +66,7 @@ const AFTER_THE_CONFIGURATION: [&str; 20] = [
     "ca_file",
     "store",
     "resource",
+    "exchange",
     "disk",
     "memory",
     "server",

@@ -12,9 +12,10 @@ use crate::cli::doctor::report::Report;
 
 const CHECK: &str = "client";
 
+/// What a record of a client has that is looked at.
 #[derive(Deserialize)]
-struct StoredClient {
-    metadata: ClientMetadata,
+pub(in crate::cli::doctor) struct StoredClient {
+    pub(in crate::cli::doctor) metadata: ClientMetadata,
 }
 
 /// Checks the clients in an open copy of the store.

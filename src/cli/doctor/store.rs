@@ -20,6 +20,7 @@ use crate::authority::store::Expected;
 use crate::authority::store::Store;
 use crate::cli::doctor::Environment;
 use crate::cli::doctor::clients;
+use crate::cli::doctor::exchange;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::pkcs11;
 use crate::cli::doctor::registrations;
@@ -76,9 +77,16 @@ pub(in crate::cli::doctor) async fn check(
             }
             resources::check(&**store, report).await;
             clients::check(&**store, environment.now, report).await;
+            exchange::check(&**store, config, report).await;
         }
-        Opened::Nothing(why) => report.ok(resources::CHECK, "", *why),
-        Opened::Unavailable(why) => resources::not_checked(why, held == Held::InUse, report),
+        Opened::Nothing(why) => {
+            report.ok(resources::CHECK, "", *why);
+            report.ok(exchange::CHECK, "", *why);
+        }
+        Opened::Unavailable(why) => {
+            resources::not_checked(why, held == Held::InUse, report);
+            report.not_checked(exchange::CHECK, "", *why);
+        }
     }
     match (key, opened) {
         // The fault of the key is already reported.

@@ -1,6 +1,6 @@
 //! `lanyard lint`: what documents say beside each other, without a server.
 
-mod exchange;
+pub(in crate::cli) mod exchange;
 
 use std::collections::HashMap;
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ mod doctor_certificates;
 mod doctor_clients;
 mod doctor_endpoints;
 mod doctor_envoy;
+mod doctor_exchange;
 mod doctor_resources;
 mod features;
 mod grants;

@@ -75,7 +75,7 @@ fn of_rule(rule: &ExchangeRule, holder: Option<&ClientId>, resources: &[Protecte
 }
 
 /// Why a rule that asks for receipts gets none of a resource.
-fn without_receipts(place: &ProtectedResource, holder: Option<&ClientId>) -> Option<String> {
+pub(in crate::cli) fn without_receipts(place: &ProtectedResource, holder: Option<&ClientId>) -> Option<String> {
     let audience = place.audience();
     let Some(receipts) = &place.receipts else {
         return Some(format!("comes to nothing: it asks for receipts, and {audience} leaves none"));
@@ -106,13 +106,13 @@ fn unregistered<'a>(
 }
 
 /// Whether a document registers this client, by its name or by a pattern of SPIFFE IDs.
-fn covers(client: &ClientMetadata, name: &ClientId) -> bool {
+pub(in crate::cli) fn covers(client: &ClientMetadata, name: &ClientId) -> bool {
     let claimed = SpiffeIdPattern::parse(claimed(client));
     client.client_id == name.as_str() || claimed.zip(name.spiffe_id()).is_some_and(|(claimed, id)| claimed.matches(&id))
 }
 
 /// The client of the tokens that this registration gets; `None` where it is for many.
-fn holder(client: &ClientMetadata) -> Option<ClientId> {
+pub(in crate::cli) fn holder(client: &ClientMetadata) -> Option<ClientId> {
     match SpiffeIdPattern::parse(claimed(client)) {
         Some(SpiffeIdPattern::Exact(id)) => Some(ClientId::from(&id)),
         Some(SpiffeIdPattern::Below(_)) => None,
