@@ -20,10 +20,13 @@ use crate::authority::store::Expected;
 use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
 
+/// How long after a key was due there is none, where no replica makes one.
+const ABANDONED_AFTER: Duration = Duration::from_hours(1);
+
 impl Authority {
     /// What a start does about the receipt keys. Each must open, and where there was one there must be one: another would be
-    /// made in place of one that is lost. Where token exchange is off, the keys are forgotten: none of their receipts is
-    /// redeemed, and a start with it makes new ones.
+    /// made in place of one that is lost. Where token exchange is off, keys that no replica
+    /// rotates any more are forgotten, and what is lost or damaged with them: a start with it makes new ones.
     pub async fn open_receipt_keys(&self) -> Result<(), ReceiptKeysError> {
         if self.policy.exchange.enabled {
             let (keys, guard) = self.stored_receipt_keys().await?;
@@ -45,6 +48,9 @@ impl Authority {
     /// have expired. Several replicas may do so at the same time.
     pub async fn tend_receipt_keys(&self) -> Result<(), ReceiptKeysError> {
         let snapshot = self.snapshot.load_full();
+        if !self.policy.exchange.enabled && self.are_abandoned(&snapshot.receipt_keys) {
+            return self.forget_receipt_keys().await;
+        }
         let writes = self.policy.exchange.enabled && snapshot.features.is_enabled(Feature::Exchange);
         if !writes || snapshot.needs_newer_version() {
             return Ok(());
@@ -113,12 +119,33 @@ impl Authority {
         }
     }
 
+    /// Whether there are keys, and none was made when one was due: of all replicas none has token exchange on.
+    fn are_abandoned(&self, keys: &ReceiptKeys) -> bool {
+        let due_then = due_receipt_key(keys, self.receipt_key_lag(), self.clock.now().before(ABANDONED_AFTER));
+        keys.all().next().is_some() && due_then.is_some()
+    }
+
+    /// Deletes the keys, unless other replicas use them: these may have token exchange on. What does not open is of use to none.
     async fn forget_receipt_keys(&self) -> Result<(), ReceiptKeysError> {
-        let stored = self.store.list(RECEIPT_KEYS).await?.entries.into_iter();
-        let mut forgotten: Vec<_> = stored.map(|(key, entry)| (key, entry.revision)).collect();
-        if let Some(index) = self.store.get(RECEIPT_KEYS_INDEX).await? {
-            tracing::warn!(keys = forgotten.len(), "the keys of receipts are deleted, because token exchange is off");
-            forgotten.push((RECEIPT_KEYS_INDEX.to_owned(), index.revision));
+        let index = self.store.get(RECEIPT_KEYS_INDEX).await?;
+        let (mut keys, mut opened, mut forgotten) = (ReceiptKeys::default(), Vec::new(), Vec::new());
+        for (key, entry) in self.store.list(RECEIPT_KEYS).await?.entries {
+            match self.key_sealer.open_receipt_key(&key, &entry.value) {
+                Ok(receipt_key) => {
+                    keys.insert(receipt_key, entry.revision);
+                    opened.push((key, entry.revision));
+                }
+                // Replicas of a newer version use it.
+                Err(_) if too_new(&key, &entry.value).is_some() => return Ok(()),
+                Err(_) => forgotten.push((key, entry.revision)),
+            }
+        }
+        if opened.is_empty() || self.are_abandoned(&keys) {
+            forgotten.extend(opened);
+            forgotten.extend(index.map(|index| (RECEIPT_KEYS_INDEX.to_owned(), index.revision)));
+        }
+        if !forgotten.is_empty() {
+            tracing::warn!(records = forgotten.len(), "keys of receipts that no replica uses are deleted");
         }
         Ok(self.delete_all(forgotten).await?)
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use spiffe::SpiffeId;
 
-use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::ClientId;
+use crate::authority::registration::ClientPattern;
 use crate::authority::resources::metadata::ReceiptsMetadata;
 use crate::authority::resources::metadata::invalid;
 use crate::authority::tokens::Receipt;
@@ -24,7 +24,7 @@ const MAX_EXCHANGERS: usize = 32;
 /// Presentations at a resource leave receipts.
 #[derive(Clone, Debug)]
 pub struct Receipts {
-    exchangers: Vec<Exchanger>,
+    exchangers: Vec<ClientPattern>,
     /// How long a receipt is valid.
     pub ttl: Duration,
     /// How often it is redeemed.
@@ -40,13 +40,6 @@ pub enum Once {
     Strict,
 }
 
-/// Who may redeem.
-#[derive(Clone, Debug)]
-enum Exchanger {
-    Named(ClientId),
-    Pattern(SpiffeIdPattern),
-}
-
 impl Receipts {
     /// Parses what operators write.
     pub(super) fn parse(metadata: &ReceiptsMetadata) -> Result<Self, InvalidMetadata> {
@@ -58,12 +51,9 @@ impl Receipts {
         if exchangers.len() > MAX_EXCHANGERS {
             return Err(refused("exchangers: there are too many"));
         }
-        let shape = "exchangers: each is a client_id, or a pattern such as spiffe://prod.example/ns/shop/*";
-        let parse = |text: &String| match SpiffeIdPattern::parse(text) {
-            Some(pattern) => Some(Exchanger::Pattern(pattern)),
-            None => ClientId::parse(text).map(Exchanger::Named),
-        };
-        let exchangers = exchangers.iter().map(|text| parse(text).ok_or_else(|| refused(shape)));
+        let exchangers = exchangers.iter().map(|text| {
+            ClientPattern::parse(text).ok_or_else(|| refused(&format!("exchangers: {}", ClientPattern::SHAPE)))
+        });
         let ttl = ttl.unwrap_or(DEFAULT_TTL);
         if !TTL.contains(&ttl) || ttl.subsec_nanos() != 0 {
             return Err(refused("ttl: must be whole seconds, from 1s to 60s"));
@@ -85,26 +75,19 @@ impl Receipts {
 
     /// Whether a client may redeem receipts of the resource.
     pub fn may_be_redeemed_by(&self, client: &ClientId) -> bool {
-        let id = client.spiffe_id();
-        self.exchangers.iter().any(|exchanger| match exchanger {
-            Exchanger::Named(name) => name == client,
-            Exchanger::Pattern(pattern) => id.as_ref().is_some_and(|id| pattern.matches(id)),
-        })
+        self.exchangers.iter().any(|exchanger| exchanger.matches(client))
     }
 
     /// Whether the holder of a SPIFFE ID may redeem them under that name.
     pub fn may_be_redeemed_by_id(&self, id: &SpiffeId) -> bool {
-        self.exchangers.iter().any(|exchanger| match exchanger {
-            Exchanger::Named(_) => false,
-            Exchanger::Pattern(pattern) => pattern.matches(id),
-        })
+        self.may_be_redeemed_by(&ClientId::from(id))
     }
 
     /// The exchangers that are no SPIFFE IDs.
     pub fn opaque(&self) -> impl Iterator<Item = &ClientId> {
         self.exchangers.iter().filter_map(|exchanger| match exchanger {
-            Exchanger::Named(name) => Some(name),
-            Exchanger::Pattern(_) => None,
+            ClientPattern::Exact(name) if !name.is_spiffe_id() => Some(name),
+            ClientPattern::Exact(_) | ClientPattern::Below(_) => None,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lanyard::authority::backup;
 use lanyard::authority::clock::Clock as _;
+use lanyard::authority::clock::Timestamp;
 use lanyard::authority::decision::Resealed;
 use lanyard::authority::identity::PeerIdentity;
 use lanyard::authority::keys::RECEIPT_KEYS;
@@ -181,16 +182,44 @@ fn a_lost_key_is_not_replaced_and_the_server_does_not_start_until_exchange_was_o
 }
 
 #[test]
-fn a_start_with_exchange_off_forgets_the_keys() {
+fn a_start_with_exchange_off_leaves_the_keys_that_other_replicas_use() {
     let shop = shop();
     let store = &shop.fixture.store;
+    let before = stored(store);
+    let receipt = shop.receipt();
     let off = TestAuthority::on(Arc::clone(store), |_| {}, TestAuthority::keys());
     ready(off.authority.load()).unwrap();
     ready(off.authority.open_receipt_keys()).unwrap();
-    assert_eq!(stored(store), []);
-    let receipt = shop.receipt();
+    assert_eq!((before.len(), stored(store)), (1, before));
     let again = start(store).unwrap();
-    assert!(again.authority.verified_receipt(&again.authority.view(), &receipt).is_err(), "another key");
+    assert!(again.authority.verified_receipt(&again.authority.view(), &receipt).is_ok(), "the same key");
+    // What does not open is of use to nobody.
+    let damaged = format!("{RECEIPT_KEYS}damaged");
+    ready(store.put(&damaged, b"?".to_vec(), Expected::Absent)).unwrap();
+    ready(off.authority.open_receipt_keys()).unwrap();
+    assert_eq!(stored(store).len(), 1);
+    assert!(ready(store.get(RECEIPT_KEYS_INDEX)).unwrap().is_some());
+}
+
+#[test]
+fn keys_that_no_replica_rotates_are_forgotten_where_exchange_is_off() {
+    const HOUR: u64 = 60 * 60;
+    let shop = shop();
+    let store = &shop.fixture.store;
+    let off = TestAuthority::on(Arc::clone(store), |_| {}, TestAuthority::keys());
+    let now = off.clock.now();
+    ready(off.authority.load()).unwrap();
+    // The next one is due some minutes before a day is over, and each replica with exchange on makes it.
+    off.clock.set(Timestamp(now.0 + 24 * HOUR));
+    ready(off.authority.tend_receipt_keys()).unwrap();
+    ready(off.authority.open_receipt_keys()).unwrap();
+    assert_eq!(stored(store).len(), 1);
+    off.clock.set(Timestamp(now.0 + 25 * HOUR));
+    ready(off.authority.tend_receipt_keys()).unwrap();
+    assert_eq!(stored(store), []);
+    assert_eq!(ready(store.get(RECEIPT_KEYS_INDEX)).unwrap(), None);
+    start(store).unwrap();
+    assert_eq!(stored(store).len(), 1, "a start with it makes a new one");
 }
 
 #[test]
