@@ -32,6 +32,7 @@ pub use crate::authority::backup::read::read;
 pub use crate::authority::backup::replay::NotReplayed;
 pub use crate::authority::backup::replay::Replayed;
 pub use crate::authority::backup::replay::replay;
+pub use crate::authority::backup::verify::AboutExchange;
 pub use crate::authority::backup::verify::Checked;
 pub use crate::authority::backup::verify::Fault;
 pub use crate::authority::backup::verify::Wrong;

@@ -51,8 +51,21 @@ const INDEX_SCHEMA: u32 = 1;
 pub struct Checked {
     /// How many records there are of each kind, by the beginning of their keys.
     pub counts: BTreeMap<&'static str, usize>,
+    /// How much of it is about token exchange, which earlier versions do not know.
+    pub exchange: AboutExchange,
     /// What is wrong, in the order in which it was found.
     pub faults: Vec<Fault>,
+}
+
+/// What of a store is about token exchange.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AboutExchange {
+    /// The clients that exchange, or say who may act for them.
+    pub clients: usize,
+    /// The resources that leave receipts or take delegated tokens.
+    pub resources: usize,
+    /// The keys of receipts.
+    pub receipt_keys: usize,
 }
 
 /// A record that is wrong.
@@ -222,14 +235,20 @@ impl Found {
         }
         let entry = Entry::read(key, value, Revision::default(), sealer);
         match entry.inspect_err(|_| self.unread |= kind == CLIENTS).map_err(|error| wrong(key, value, error))? {
-            Some(Entry::Client(client)) => return self.claim(&client.registration),
-            Some(Entry::Resource(resource)) => self.resources.push(resource.registration.metadata.clone()),
+            Some(Entry::Client(client)) => {
+                self.checked.exchange.clients += usize::from(client.registration.terms.exchange.is_some());
+                return self.claim(&client.registration);
+            }
+            Some(Entry::Resource(resource)) => {
+                self.checked.exchange.resources += usize::from(resource.registration.takes_part_in_exchange());
+                self.resources.push(resource.registration.metadata.clone());
+            }
+            Some(Entry::ReceiptKey(_)) => self.checked.exchange.receipt_keys += 1,
             Some(Entry::Deleted(mark)) => self.deleted.push(mark.audience),
             Some(
                 Entry::Revocation(_)
                 | Entry::Lineage(_)
                 | Entry::SigningKey(_)
-                | Entry::ReceiptKey(_)
                 | Entry::Feature(_)
                 | Entry::Grant(_)
                 | Entry::PublishedJwks(_)

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::authority::backup;
+use crate::authority::backup::AboutExchange;
 use crate::authority::backup::Checked;
 use crate::authority::backup::MovedRecord;
 use crate::authority::keys::KeySealer;
@@ -101,6 +102,11 @@ fn print(checked: &Checked, format: Format) -> Result<(), CommandError> {
         return output::print_json(&json!({
             "records": records,
             "kinds": checked.counts,
+            "exchange": {
+                "clients": checked.exchange.clients,
+                "resources": checked.exchange.resources,
+                "receipt_keys": checked.exchange.receipt_keys,
+            },
             "faults": faults.collect::<Vec<_>>(),
         }));
     }
@@ -112,5 +118,21 @@ fn print(checked: &Checked, format: Format) -> Result<(), CommandError> {
         0 => "nothing is wrong with them".to_owned(),
         count => format!("{count} faults"),
     };
-    output::print(&format!("{records} records were read: {result}{}", kinds.concat()))
+    output::print(&format!("{records} records were read: {result}{}", kinds.concat()))?;
+    if let Some(note) = of_exchange(checked.exchange) {
+        output::note(&note);
+    }
+    Ok(())
+}
+
+/// What matters before a version without token exchange runs on this store.
+fn of_exchange(found: AboutExchange) -> Option<String> {
+    let AboutExchange { clients, resources, receipt_keys } = found;
+    (found != AboutExchange::default()).then(|| {
+        format!(
+            "note: {clients} clients, {resources} resources and {receipt_keys} keys are about token exchange. Before going back to a \
+             version without it, set exchange.enabled to false everywhere and wait five minutes: it takes a delegated token for its \
+             subject's own. There, these clients and resources are denied everything"
+        )
+    })
 }

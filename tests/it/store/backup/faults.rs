@@ -6,10 +6,14 @@ use lanyard::authority::store::Expected;
 use lanyard::authority::store::Store as _;
 use serde_json::Value;
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::store::backup::stopped;
 use crate::store::backup::store;
 use crate::store::damage::copy_directory;
+use crate::support::dev::ANY;
+use crate::support::dev::dev;
+use crate::support::process::run;
 use crate::support::process::text;
 use crate::support::server::SEAL;
 use crate::support::server::Setup;
@@ -168,4 +172,25 @@ async fn what_cannot_be_looked_at_is_not_said_to_be_right() {
     verify().ok();
     fs::remove_dir_all(setup.path("data")).unwrap();
     verify().refused("there is no store in", "right directory");
+}
+
+#[tokio::test]
+async fn what_matters_before_going_back_to_a_version_without_exchange_is_said_where_there_is_some() {
+    let directory = TempDir::new().unwrap();
+    run(dev(directory.path(), ANY).arg("--once")).ok();
+    let config = directory.path().join("lanyard.yaml");
+    // The relay, the two resources, and the key of the receipt.
+    let verified = store(&["verify", "--config", text(&config), "-o", "json"]).json(0);
+    assert_eq!(verified["exchange"], json!({ "clients": 1, "resources": 2, "receipt_keys": 1 }));
+    let said = store(&["verify", "--config", text(&config)]).stderr;
+    assert!(
+        said.contains("1 clients, 2 resources and 1 keys") && said.contains("set exchange.enabled to false"),
+        "{said}"
+    );
+    let setup = stopped().await;
+    let config = setup.path("lanyard.yaml");
+    let verified = store(&["verify", "--config", text(&config), "-o", "json"]).json(0);
+    assert_eq!(verified["exchange"], json!({ "clients": 0, "resources": 0, "receipt_keys": 0 }));
+    let said = store(&["verify", "--config", text(&config)]).stderr;
+    assert!(!said.contains("exchange"), "{said}");
 }
