@@ -294,7 +294,10 @@ impl Document for ResourceMetadata {
     }
 
     fn ends_enforcement(&self, present: &ProtectedResource) -> bool {
+        let delegated = self.delegated.as_ref().and_then(|delegated| delegated.mode.as_deref());
+        let delegated_before = present.delegated.as_ref().map(|delegated| &*delegated.mode);
         self.mode.as_deref() == Some("report") && present.mode != "report"
+            || delegated == Some("report") && delegated_before != Some("report")
     }
 
     async fn read<S: Transport>(registry: &mut Registry<S>, name: &str) -> Result<ProtectedResource, Status> {

@@ -92,7 +92,7 @@ pub(in crate::cli) async fn run(arguments: WhyArguments, format: Format) -> Resu
 fn text(refusal: &Refusal) -> String {
     let Refusal { reference, reason, event, cause, .. } = refusal;
     let time = refusal.time.as_ref().and_then(at).unwrap_or_default();
-    let outcome = if refusal.let_through { ", let through: the resource is in the mode report" } else { "" };
+    let outcome = if refusal.let_through { ", let through in the mode report" } else { "" };
     let from = [&refusal.remote, &refusal.listener].map(String::as_str).join(" ");
     let unverified = if refusal.caller.is_empty() { " (nothing of it is proven)" } else { "" };
     let asked = [&refusal.method, &refusal.path].map(String::as_str).join(" ");

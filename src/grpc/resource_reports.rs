@@ -22,6 +22,7 @@ pub(super) fn printed_report(report: ResourceReport) -> ReportResourceResponse {
     ReportResourceResponse {
         etag: messages::etag(resource.revision),
         mode: resource.registration.metadata.mode.clone().unwrap_or_default(),
+        delegated_mode: resource.registration.delegated.as_ref().map(|one| one.mode().to_owned()).unwrap_or_default(),
         replica: by.unwrap_or_default(),
         since: Some(timestamp(since)),
         requests: requests.into_iter().map(rolled_up).collect(),

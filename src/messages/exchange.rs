@@ -86,11 +86,13 @@ fn grant_message(ScopeGrantMetadata { needs, gives }: ScopeGrantMetadata) -> Sco
 }
 
 pub(super) fn delegated(delegated: Delegated) -> DelegatedMetadata {
-    DelegatedMetadata { actors: delegated.actors, max_actors: sent(delegated.max_actors) }
+    let Delegated { actors, max_actors, mode } = delegated;
+    DelegatedMetadata { actors, max_actors: sent(max_actors), mode: Some(mode).filter(|mode| !mode.is_empty()) }
 }
 
 pub(super) fn delegated_message(delegated: DelegatedMetadata) -> Delegated {
-    Delegated { actors: delegated.actors, max_actors: delegated.max_actors.unwrap_or_default() }
+    let DelegatedMetadata { actors, max_actors, mode } = delegated;
+    Delegated { actors, max_actors: max_actors.unwrap_or_default(), mode: mode.unwrap_or_default() }
 }
 
 /// In proto3 zero is the same as absent.

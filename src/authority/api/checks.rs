@@ -2,7 +2,7 @@
 //!
 //! The order is: the resource, the route, the token, the certificate, and then the same decision as in every other
 //! protocol. Anything missing is a denial with its own reason. A resource in mode `report` turns the denial into an
-//! allowance that asserts nothing, and changes nothing else.
+//! allowance that asserts nothing, and changes nothing else; one whose `delegated` reports does so with that denial alone.
 
 use std::mem;
 use std::sync::Arc;
@@ -31,7 +31,6 @@ use crate::authority::evidence::SeenPeer;
 use crate::authority::reference::Reference;
 use crate::authority::reference::Refused;
 use crate::authority::resources::Demands;
-use crate::authority::resources::Mode;
 use crate::authority::resources::Need;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::scope::Scope;
@@ -54,9 +53,9 @@ impl Authority {
         let outcome = resource
             .ok_or(CheckRefusal::ResourceUnknown)
             .and_then(|resource| self.look(caller, request, resource, &mut findings));
-        let mode = resource.map_or(Mode::Enforce, |resource| resource.mode);
         let audience = resource.map(ProtectedResource::audience);
-        let let_through = outcome.is_err() && mode == Mode::Report;
+        let reported = |refusal: CheckRefusal| resource.is_some_and(|resource| refusal.is_reported(resource));
+        let let_through = outcome.as_ref().is_err_and(|refusal| reported(*refusal));
         let steps = mem::take(&mut findings.steps);
         let checked = Checked { caller, request, resource, findings: &findings, let_through };
         let outcome = match outcome {
@@ -72,10 +71,10 @@ impl Authority {
             let say_so = resource.is_some_and(|resource| resource.metadata.report_header);
             CheckAnswer::Allow(Allowance { asserted, remove, say_so: say_so && let_through.is_some(), let_through })
         };
-        Ok(match (outcome, mode) {
-            (Ok(asserted), _) => allowance(asserted, None),
-            (Err(refused), Mode::Report) => allowance(None, Some(refused)),
-            (Err((refusal, reference)), Mode::Enforce) => {
+        Ok(match outcome {
+            Ok(asserted) => allowance(asserted, None),
+            Err(refused) if let_through => allowance(None, Some(refused)),
+            Err((refusal, reference)) => {
                 let audience = audience.map(ToOwned::to_owned);
                 CheckAnswer::Deny(Denial { refusal, reference, audience, scope: findings.scope })
             }

@@ -42,7 +42,6 @@ use crate::authority::reference::Refused;
 use crate::authority::registration::Claim;
 use crate::authority::registration::ClientId;
 use crate::authority::resources::Demands;
-use crate::authority::resources::Mode;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::state::Caller;
 
@@ -80,7 +79,8 @@ impl Authority {
         let told = client_id.filter(|client_id| self.is_told_of(caller, client_id));
         let decided = std::mem::take(&mut findings.steps);
         let decided = if told == client_id { decided } else { without_values(decided) };
-        let let_through = outcome.is_err() && resource.is_some_and(|resource| resource.mode == Mode::Report);
+        let reported = |refusal: CheckRefusal| resource.is_some_and(|resource| refusal.is_reported(resource));
+        let let_through = outcome.as_ref().is_err_and(|refusal| reported(*refusal));
         let checked = Checked { caller, request: &request, resource, findings: &findings, let_through };
         let claimed = client_id.and_then(ClientId::spiffe_id).or_else(|| question.identity.spiffe_id());
         Ok(ExplainedCheck {

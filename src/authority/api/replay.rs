@@ -14,7 +14,6 @@ use crate::authority::observe::Shown;
 use crate::authority::observe::TokenUse;
 use crate::authority::observe::fix;
 use crate::authority::resources::Demands;
-use crate::authority::resources::Mode;
 use crate::authority::resources::Need;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::scope::Scope;
@@ -31,11 +30,9 @@ pub(in crate::authority::api) struct Replayed {
 impl Replayed {
     const ALLOWED: Self = Self { outcome: Outcome::Allowed, fix: "" };
 
-    fn of_check(refusal: CheckRefusal, mode: Mode) -> Self {
-        let outcome = match mode {
-            Mode::Enforce => Outcome::Denied(refusal.code()),
-            Mode::Report => Outcome::LetThrough(refusal.code()),
-        };
+    fn of_check(refusal: CheckRefusal, resource: &ProtectedResource) -> Self {
+        let code = refusal.code();
+        let outcome = if refusal.is_reported(resource) { Outcome::LetThrough(code) } else { Outcome::Denied(code) };
         Self { outcome, fix: fix::of_check(refusal) }
     }
 }
@@ -60,7 +57,7 @@ impl Authority {
             }
             SampledRequest::Check { method, path } => {
                 let decided = self.replay_check(&view, (method, path), &sample.shown, resource)?;
-                decided.map_err(|refusal| Replayed::of_check(refusal, resource.mode))
+                decided.map_err(|refusal| Replayed::of_check(refusal, resource))
             }
         };
         Ok(decided.map_or_else(|refused| refused, |()| Replayed::ALLOWED))

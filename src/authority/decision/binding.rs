@@ -99,7 +99,8 @@ pub enum Match {
 }
 
 /// Evaluates one use of one token. The order is fixed: the token itself, its time, its client, its audience, its
-/// binding, its scope. Scope is last, so that `INSUFFICIENT_SCOPE` means that everything else was valid.
+/// binding, its scope. Scope is last, so that `INSUFFICIENT_SCOPE` means that everything else was valid. After it comes only whose
+/// delegated tokens the resource takes, where it only reports that.
 pub fn decide(request: &BindingRequest<'_>) -> Decision {
     match evaluate(request, &mut Unexplained) {
         Ok(verdict) => Decision::Allow(verdict),
@@ -141,18 +142,10 @@ fn evaluate(request: &BindingRequest<'_>, walk: &mut impl Walk) -> Result<Verdic
     if demands.suspended {
         return Err(DenyReason::ResourceSuspended);
     }
-    // Only the newest actor decides; those before it are history (RFC 8693 section 4.1).
-    if let Some(actors) = &claims.act {
-        let count = actors.all().count();
-        walk.at(Check::Delegation, || {
-            let expected =
-                demands.delegated.as_ref().map_or_else(|| "no delegated token".to_owned(), |one| one.expectation());
-            (format!("{} for {}, {count} actors", claims.client_id, claims.sub), expected)
-        });
-        let delegated = demands.delegated.as_ref().ok_or(DenyReason::DelegationNotAccepted)?;
-        if !delegated.accepts(token.holder.as_ref(), count) {
-            return Err(DenyReason::ActorNotAccepted);
-        }
+    // Where it is only reported, it comes last: whoever lets that denial through lets nothing else through with it.
+    let reports = demands.delegated.as_ref().is_some_and(|delegated| delegated.reports);
+    if !reports {
+        taken_delegated(request, walk)?;
     }
     walk.at(Check::TrustDomain, || {
         let accepted: Vec<String> = demands.trust_domains.iter().map(ToString::to_string).collect();
@@ -198,11 +191,30 @@ fn evaluate(request: &BindingRequest<'_>, walk: &mut impl Walk) -> Result<Verdic
     if !(issued.covers(&demands.scope) && permitted.covers(&demands.scope) && demands.define_scope()) {
         return Err(DenyReason::InsufficientScope);
     }
+    if reports {
+        taken_delegated(request, walk)?;
+    }
     let mut cache_until = claims.exp.min(now.after(request.verdict_ttl)).min(until);
     if let Evidence::Certificate(certificate) = evidence {
         cache_until = cache_until.min(certificate.not_after());
     }
     Ok(Verdict { matched, grade: evidence.grade(), cache_until })
+}
+
+/// Checks that the resource takes the token where it is a delegated one. Only the newest actor decides; those before it are history
+/// (RFC 8693 section 4.1).
+fn taken_delegated(request: &BindingRequest<'_>, walk: &mut impl Walk) -> Result<(), DenyReason> {
+    let BindingRequest { token, demands, .. } = request;
+    let claims = &token.claims;
+    let Some(actors) = &claims.act else { return Ok(()) };
+    let count = actors.all().count();
+    walk.at(Check::Delegation, || {
+        let expected =
+            demands.delegated.as_ref().map_or_else(|| "no delegated token".to_owned(), |one| one.expectation());
+        (format!("{} for {}, {count} actors", claims.client_id, claims.sub), expected)
+    });
+    let delegated = demands.delegated.as_ref().ok_or(DenyReason::DelegationNotAccepted)?;
+    if delegated.accepts(token.holder.as_ref(), count) { Ok(()) } else { Err(DenyReason::ActorNotAccepted) }
 }
 
 /// The registration of a token that is this server's and valid by itself, and whose client is still what it was, and what

@@ -11,6 +11,7 @@ use crate::authority::evidence::InvalidEvidence;
 use crate::authority::evidence::InvalidForwardedCertificate;
 use crate::authority::reference::Reference;
 use crate::authority::resources::Destination;
+use crate::authority::resources::Mode;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RequestPath;
 use crate::authority::resources::Route;
@@ -100,6 +101,13 @@ impl CheckRefusal {
     /// The fixed code.
     pub fn code(self) -> &'static str {
         if let Self::Denied(reason) = self { reason.code() } else { CheckRefusalCode::from(self).into() }
+    }
+
+    /// Whether a check lets it through at a resource: because of the resource's mode, or, where that is the only fault, of the mode
+    /// of its `delegated`.
+    pub(in crate::authority) fn is_reported(self, resource: &ProtectedResource) -> bool {
+        let of_delegated = || resource.delegated.as_ref().is_some_and(|delegated| delegated.reports);
+        resource.mode == Mode::Report || self == Self::Denied(DenyReason::ActorNotAccepted) && of_delegated()
     }
 
     /// Detail beyond the code.

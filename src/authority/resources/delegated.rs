@@ -18,6 +18,8 @@ const MAX_PATTERNS: usize = 128;
 pub struct Delegated {
     actors: Vec<ClientPattern>,
     max_actors: usize,
+    /// Whether a check lets through what is not taken. It is then looked at last, so that what is let through is in order otherwise.
+    pub reports: bool,
 }
 
 impl Delegated {
@@ -34,7 +36,19 @@ impl Delegated {
         let max_actors = read_actors(metadata.max_actors)
             .ok_or_else(|| invalid(FIELD, &format!("max_actors must be from 1 to {MAX_ACTORS}")))?;
         metadata.max_actors = u32::try_from(max_actors).ok();
-        Ok(Self { actors, max_actors })
+        let reports = match metadata.mode.as_deref() {
+            None | Some("enforce") => false,
+            Some("report") => true,
+            Some(_) => return Err(invalid(FIELD, "mode is neither enforce nor report")),
+        };
+        // In normal form only what differs from the default.
+        metadata.mode = metadata.mode.take().filter(|_| reports);
+        Ok(Self { actors, max_actors, reports })
+    }
+
+    /// The name of its mode.
+    pub fn mode(&self) -> &'static str {
+        if self.reports { "report" } else { "enforce" }
     }
 
     /// Whether a token of this holder with so many actors is taken.

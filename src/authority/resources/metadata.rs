@@ -118,6 +118,9 @@ pub struct DelegatedMetadata {
     /// The most actors, one after another, that a token may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_actors: Option<u32>,
+    /// `enforce` or `report`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
 }
 
 impl ResourceMetadata {

@@ -132,7 +132,7 @@ pub(super) async fn run(arguments: RequestArguments, format: Format) -> Result<E
 fn text(answer: &ExplainCheckResponse, asked: String) -> String {
     let decision = match (answer.decision(), answer.let_through) {
         (Decision::Allow, _) => "ALLOW",
-        (_, true) => "DENY, let through: the resource is in the mode report",
+        (_, true) => "DENY, let through in the mode report",
         (_, false) => "DENY",
     };
     let mut lines = present_rows([

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use prost_types::FieldMask;
 use serde_json::json;
+use tonic::Status;
 
 use crate::apply::Registry;
 use crate::authority::clock::Clock as _;
@@ -18,6 +19,8 @@ use crate::cli::resource::report;
 use crate::cli::status;
 use crate::cli::status::Needs;
 use crate::messages::timestamp;
+use crate::proto::Delegated;
+use crate::proto::GetProtectedResourceRequest;
 use crate::proto::ProtectedResource;
 use crate::proto::ReportResourceResponse;
 use crate::proto::RolledUpRequests;
@@ -40,30 +43,39 @@ pub(in crate::cli) struct EnforceArguments {
 /// The most kinds of requests that are named.
 const MOST_NAMED: usize = 10;
 
-/// Sets the mode `enforce`, unless callers that are registered would break.
+/// Sets the mode `enforce`, that of `delegated` included, unless callers that are registered would break.
 pub(super) async fn run(arguments: EnforceArguments, format: Format) -> Result<(), CommandError> {
     let EnforceArguments { audience, reason, yes, connection } = arguments;
     let channel = connection.open().await?;
     let report = report::read(channel.clone(), &audience).await?;
-    let result = if report.mode == "enforce" {
+    let delegated = report.delegated_mode == "report";
+    let result = if report.mode == "enforce" && !delegated {
         "unchanged"
     } else {
         note_limits(&report);
         if let Some(impact) = impact(&report).filter(|_| !yes) {
             confirm::require(&impact).await?;
         }
-        let resource = ProtectedResource {
+        let mut registry = Registry::new(channel);
+        let refused = |status: Status| status::explain(&status, Needs::Resources).of(&audience);
+        // The header goes only with the mode report.
+        let mut paths = vec!["mode", "report_header"];
+        let mut resource = ProtectedResource {
             audience: audience.clone(),
             etag: report.etag,
             mode: "enforce".to_owned(),
             ..ProtectedResource::default()
         };
-        // The header goes only with the mode report.
-        let paths = ["mode", "report_header"].map(ToOwned::to_owned).into();
-        let (resource, update_mask) = (Some(resource), Some(FieldMask { paths }));
+        if delegated {
+            paths.push("delegated");
+            let present = registry.get_protected_resource(GetProtectedResourceRequest { audience: audience.clone() });
+            let present = present.await.map_err(refused)?.into_inner().delegated;
+            resource.delegated = present.map(|present| Delegated { mode: String::new(), ..present });
+        }
+        let update_mask = Some(FieldMask { paths: paths.into_iter().map(ToOwned::to_owned).collect() });
+        let resource = Some(resource);
         let request = UpdateProtectedResourceRequest { resource, update_mask, validate_only: false, reason };
-        let updated = Registry::new(channel).update_protected_resource(request).await;
-        updated.map_err(|status| status::explain(&status, Needs::Resources).of(&audience))?;
+        registry.update_protected_resource(request).await.map_err(refused)?;
         "enforced"
     };
     match format {

@@ -83,8 +83,9 @@ pub(super) fn route(route: &str, question: &str) -> String {
 }
 
 fn text(audience: &str, report: &ReportResourceResponse) -> String {
+    let delegated = if report.delegated_mode == "report" { ", of delegated: report" } else { "" };
     let mut parts = vec![format!(
-        "{audience}  mode: {}\ncounted {}; requests of the last day",
+        "{audience}  mode: {}{delegated}\ncounted {}; requests of the last day",
         report.mode,
         counted(&report.replica, report.since.as_ref())
     )];
@@ -146,6 +147,7 @@ fn document(audience: &str, report: &ReportResourceResponse) -> Value {
     json!({
         "audience": audience,
         "mode": report.mode,
+        "delegated_mode": present(&report.delegated_mode),
         "etag": report.etag,
         "replica": present(&report.replica),
         "since": time(report.since.as_ref()),

@@ -55,7 +55,7 @@ impl Shop {
         let setup = Setup { exchange: "{enabled: true}".to_owned(), ..real_time() };
         setup.write();
         let server = Box::pin(setup.start()).await.unwrap();
-        let delegated = Delegated { actors: vec![CHECKOUT.to_owned()], max_actors: 0 };
+        let delegated = Delegated { actors: vec![CHECKOUT.to_owned()], ..Delegated::default() };
         server.protect(ProtectedResource { delegated: Some(delegated), ..orders() }).await.unwrap();
         let checkout = ProtectedResource {
             audience: CHECKOUT_RESOURCE.to_owned(),

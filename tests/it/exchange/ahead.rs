@@ -50,7 +50,7 @@ fn world() -> Shop {
     shop.protect(ResourceMetadata { receipts: Some(receipts), ..resource("kiosk") });
     ready(shop.fixture.authority.open_receipt_keys()).unwrap();
     shop.protect(ResourceMetadata { delegated: None, ..resource("closed") });
-    let few = DelegatedMetadata { actors: vec![id("porter")], max_actors: Some(1) };
+    let few = DelegatedMetadata { actors: vec![id("porter")], max_actors: Some(1), mode: None };
     shop.protect(ResourceMetadata { delegated: Some(few), ..resource("few") });
     let places = || vec![at("shop"), at("desk"), at("kiosk")];
     let scope = "shop.read shop.write desk.read kiosk.read".to_owned();

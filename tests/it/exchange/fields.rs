@@ -140,7 +140,7 @@ fn grant_types_delegates_and_consent_are_refused_by_their_names() {
         (&["a"], Some(0), false),
         (&["a"], Some(9), false),
     ] {
-        let delegated = Some(DelegatedMetadata { actors: texts(actors), max_actors });
+        let delegated = Some(DelegatedMetadata { actors: texts(actors), max_actors, mode: None });
         let metadata = ResourceMetadata { delegated, ..resource("stock") };
         let created = ready(shop.fixture.authority.create_resource(&shop.fixture.svid(ADMIN), metadata, true));
         let field = created.map_err(|error| {

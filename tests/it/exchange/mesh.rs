@@ -59,7 +59,7 @@ async fn send(server: &TestServer, envoy: &Envoy, leaf: &Leaf, request: Request<
 }
 
 async fn registered(server: &TestServer) {
-    let delegated = Delegated { actors: vec![CHECKOUT_ID.to_owned()], max_actors: 1 };
+    let delegated = Delegated { actors: vec![CHECKOUT_ID.to_owned()], max_actors: 1, ..Delegated::default() };
     let orders = ProtectedResource { delegated: Some(delegated), ..check::orders() };
     let receipts = Receipts { exchangers: vec![CHECKOUT_ID.to_owned()], ..Receipts::default() };
     let checkout = ProtectedResource {

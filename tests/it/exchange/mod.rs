@@ -6,6 +6,7 @@ mod chains;
 mod fields;
 mod mesh;
 mod receipts;
+mod reported;
 mod rules;
 mod support;
 mod tokens;

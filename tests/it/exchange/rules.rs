@@ -255,7 +255,7 @@ fn nobody_acts_for_itself_or_twice_and_no_more_than_may() {
         assert_eq!(shop.why_not("porter", &tokens[2], "frontend"), reason, "{max_actors:?}");
     }
     let takes = |max_actors| {
-        let delegated = DelegatedMetadata { actors: vec![id("porter")], max_actors: Some(max_actors) };
+        let delegated = DelegatedMetadata { actors: vec![id("porter")], max_actors: Some(max_actors), mode: None };
         ResourceMetadata { delegated: Some(delegated), ..resource("frontend") }
     };
     shop.change(takes(2));
@@ -272,6 +272,7 @@ fn a_target_that_takes_no_delegated_tokens_or_none_of_this_client_gets_none() {
     let delegated = |actors: &[&str]| DelegatedMetadata {
         actors: actors.iter().map(|actor| (*actor).to_owned()).collect(),
         max_actors: None,
+        mode: None,
     };
     let (checkout, beside) = (id("checkout"), id("checkout-canary"));
     for (takes, reason) in [

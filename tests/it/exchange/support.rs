@@ -70,7 +70,8 @@ pub fn client(name: &str, calls: &str, rules: Vec<ExchangeRuleMetadata>) -> Clie
 
 /// A resource that takes delegated tokens of everybody in the trust domain.
 pub fn resource(name: &str) -> ResourceMetadata {
-    let delegated = DelegatedMetadata { actors: vec!["spiffe://prod.example/*".to_owned()], max_actors: Some(8) };
+    let delegated =
+        DelegatedMetadata { actors: vec!["spiffe://prod.example/*".to_owned()], max_actors: Some(8), mode: None };
     ResourceMetadata {
         audience: at(name),
         scope: format!("{name}.read {name}.write"),

@@ -66,7 +66,7 @@ impl Called {
             setup.store = store.to_owned();
         })
         .await;
-        let delegated = Delegated { actors: vec!["spiffe://prod.example/checkout".to_owned()], max_actors: 0 };
+        let delegated = Delegated { actors: vec!["spiffe://prod.example/checkout".to_owned()], ..Delegated::default() };
         let orders =
             ProtectedResource { delegated: Some(delegated), routes: vec![route(&[], "/**", "")], ..check::orders() };
         let checkout = ProtectedResource {

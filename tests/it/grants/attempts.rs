@@ -211,7 +211,7 @@ fn resources() -> Vec<Attempt<ProtectedResource>> {
             "delegated",
             |one: &mut ProtectedResource| {
                 let actors = vec!["spiffe://prod.example/ns/shop/sa/a".to_owned()];
-                one.delegated = Some(Delegated { actors, max_actors: 0 });
+                one.delegated = Some(Delegated { actors, ..Delegated::default() });
             },
             |one: &mut ProtectedResource| one.delegated = None,
         ),

@@ -27,7 +27,7 @@ const PLACE: &str = "https://checkout.prod.example";
 
 /// A frontend whose tokens the checkout may exchange for the orders.
 async fn scene() -> Scene {
-    let delegated = Delegated { actors: vec![CHECKOUT.to_owned()], max_actors: 0 };
+    let delegated = Delegated { actors: vec![CHECKOUT.to_owned()], ..Delegated::default() };
     let scene = Scene::with(ProtectedResource { delegated: Some(delegated), ..orders() }).await;
     let place = ProtectedResource {
         audience: PLACE.to_owned(),
