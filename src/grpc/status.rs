@@ -10,22 +10,26 @@ use tonic_types::ErrorDetails;
 use tonic_types::ErrorInfo;
 use tonic_types::StatusExt as _;
 
+use crate::authority::Authority;
 use crate::authority::access::Exceeded;
 use crate::authority::access::NotAdmitted;
 use crate::authority::access::RETRY_AFTER;
 use crate::authority::decision::ExchangeRefusal;
 use crate::authority::decision::GrantError;
+use crate::authority::decision::GrantErrorCode;
 use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::NotAnnounced;
 use crate::authority::decision::NotExplained;
 use crate::authority::decision::RevokeError;
 use crate::authority::deny_reason::DenyReason;
+use crate::authority::observe::RefusedRequest;
 use crate::authority::observe::Unexplained;
 use crate::authority::records::NotGranted;
 use crate::authority::records::RegistryError;
 use crate::authority::reference::Reference;
 use crate::authority::reference::Refused;
+use crate::authority::state::Caller;
 use crate::authority::state::FeatureError;
 use crate::authority::state::Undecidable;
 use crate::messages::Malformed;
@@ -68,6 +72,12 @@ pub(super) fn reference_of(info: &ErrorInfo) -> Option<&str> {
 /// The status of a refusal whose error is printed so.
 pub(super) fn refused<E>(print: impl FnOnce(E) -> Status) -> impl FnOnce(Refused<E>) -> Status {
     move |refused| referring(&print(refused.error), refused.reference)
+}
+
+/// Records an exchange that cannot be read, which does not reach the core, as the token endpoint does.
+pub(super) fn unreadable_exchange(authority: &Authority, caller: &Caller, status: &Status) -> Status {
+    let request = RefusedRequest::Token(GrantErrorCode::InvalidRequest);
+    referring(status, authority.report_refused(&caller.sender(), request, status.message()))
 }
 
 /// A request that may be repeated after this time.

@@ -23,6 +23,7 @@ use crate::grpc::revocations;
 use crate::grpc::status;
 use crate::grpc::status::INVALID_REQUEST;
 use crate::grpc::status::malformed;
+use crate::grpc::status::unreadable_exchange;
 use crate::grpc::txn;
 use crate::grpc::whoami;
 use crate::messages;
@@ -164,7 +165,10 @@ async fn exchange(
     message: ExchangeTokenRequest,
 ) -> Result<ExchangeTokenResponse, Status> {
     let requested = TokenType::try_from(message.requested);
-    let requested = requested.map_err(|_| malformed("requested", "is no type of token that is issued here"))?;
+    let requested = requested.map_err(|_| {
+        let status = malformed("requested", "is no type of token that is issued here");
+        unreadable_exchange(authority, &caller, &status)
+    })?;
     let (mut receipt, mut access_token) = (None, None);
     let mut parts =
         txn::Parts { context: message.request_context, details: message.request_details, ..txn::Parts::default() };
@@ -190,7 +194,8 @@ async fn exchange(
         TokenType::TxnToken => return txn::issue(authority, caller, request, parts).await,
         TokenType::Unspecified | TokenType::AccessToken if parts.is_empty() => {}
         TokenType::Unspecified | TokenType::AccessToken => {
-            return Err(malformed("subject", "or the context and details go only with a transaction token"));
+            let status = malformed("subject", "or the context and details go only with a transaction token");
+            return Err(unreadable_exchange(authority, &caller, &status));
         }
     }
     authority.discover(&mut caller, request.client_id.as_deref()).await;

@@ -10,6 +10,7 @@ use crate::authority::decision::TxnSubject;
 use crate::authority::state::Caller;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
+use crate::grpc::status::unreadable_exchange;
 use crate::messages;
 use crate::proto::ExchangeTokenResponse;
 use crate::proto::TokenType;
@@ -38,8 +39,8 @@ pub(super) async fn issue(
     parts: Parts,
 ) -> Result<ExchangeTokenResponse, Status> {
     let object = |field, message: Option<Struct>| {
-        let object = message.map(|message| messages::json_object(&message).ok_or(malformed(field, "is not JSON")));
-        object.transpose()
+        let unreadable = || unreadable_exchange(authority, &caller, &malformed(field, "is not JSON"));
+        message.map(|message| messages::json_object(&message).ok_or_else(unreadable)).transpose()
     };
     let subject = match (parts.txn_token, object("unsigned_json", parts.unsigned_json)?) {
         (Some(token), _) => TxnSubject::Replaced(token),

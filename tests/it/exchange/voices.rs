@@ -269,6 +269,32 @@ async fn grpc_says_each_kind_of_refusal_by_its_code() {
     assert_eq!((status.code(), reason_of(&status).as_str()), (Code::Unauthenticated, "INVALID_CLIENT"));
 }
 
+#[tokio::test]
+async fn what_cannot_be_read_over_grpc_is_a_refusal_with_a_reference_as_over_http() {
+    let called = Called::new().await;
+    let subject = || Some(Subject::Receipt("x".to_owned()));
+    let context = Some(prost_types::Struct::default());
+    let unread = [
+        ExchangeTokenRequest { subject: subject(), requested: 99, ..ExchangeTokenRequest::default() },
+        ExchangeTokenRequest { subject: subject(), request_context: context, ..ExchangeTokenRequest::default() },
+    ];
+    let mut references = Vec::new();
+    for request in unread {
+        let status = called.server.tokens(&called.checkout).exchange_token(request).await.unwrap_err();
+        assert_eq!((status.code(), reason_of(&status).as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));
+        let info = tonic_types::StatusExt::get_details_error_info(&status).unwrap();
+        references.push(info.metadata["reference"].clone());
+    }
+    let form = called.form("x", &[("subject_token_type", "x")]).await.json();
+    references.push(form["reference"].as_str().unwrap().to_owned());
+    let mut explanations = ExplanationServiceClient::new(called.server.channel(&called.checkout));
+    for reference in references {
+        let told = explanations.explain_refusal(ExplainRefusalRequest { reference }).await.unwrap().into_inner();
+        let told = told.refusal.unwrap();
+        assert_eq!(told.reason.to_uppercase(), "INVALID_REQUEST", "{told:?}");
+    }
+}
+
 // X28: whoever tries tokens learns nothing about them
 #[tokio::test]
 async fn whatever_is_wrong_with_the_subject_the_answer_has_the_same_bytes() {
