@@ -210,9 +210,19 @@ struct Break<'a> {
 }
 
 impl Break<'_> {
-    /// Whether what is missing here is what a destination did not get.
-    fn is(&self, gap: &Gap) -> bool {
-        self.before == gap.before && self.until == gap.hash
+    /// What is missing here, if these gaps say that it was not delivered: in one piece, or in several that follow one another.
+    fn told<'g>(&self, gaps: impl Iterator<Item = &'g Gap> + Clone) -> Option<Vec<Lost>> {
+        let (mut at, mut told) = (&self.before, Vec::new());
+        // No more pieces than gaps: what was forged may lead in a circle.
+        for _ in gaps.clone() {
+            let gap = gaps.clone().find(|gap| gap.before == *at)?;
+            told.push(Lost { first: gap.first, last: gap.last });
+            at = &gap.hash;
+            if *at == self.until {
+                return Some(told);
+            }
+        }
+        None
     }
 }
 
@@ -274,13 +284,19 @@ fn chain_of<'a>(
         before = Some((sequence, hash));
     }
     for found in breaks {
-        let problem = match gaps.iter().find(|gap| found.is(gap)) {
-            Some(gap) if gap.destination == from => {
-                chain.not_copied.push(Lost { first: gap.first, last: gap.last });
-                continue;
-            }
-            Some(_) => "the records before this one are missing, and it was another destination that did not get them",
-            None => "the record before this one was removed, changed or moved",
+        if let Some(told) = found.told(gaps.iter().filter(|gap| gap.destination == from)) {
+            chain.not_copied.extend(told);
+            continue;
+        }
+        let of_another = gaps.iter().filter(|gap| gap.destination != from);
+        let is_anothers = of_another.clone().any(|gap| {
+            let destination = &gap.destination;
+            found.told(of_another.clone().filter(|gap| gap.destination == *destination)).is_some()
+        });
+        let problem = if is_anothers {
+            "the records before this one are missing, and it was another destination that did not get them"
+        } else {
+            "the record before this one was removed, changed or moved"
         };
         faults.push(Fault { file: found.file.to_owned(), line: found.line, problem });
     }

@@ -145,3 +145,43 @@ fn what_was_refused_is_said_once_lines_are_delivered_again_and_what_failed_is_se
     let (_, counts) = fixture.finish();
     assert_eq!((counts.written, counts.lost), (3, 1));
 }
+
+#[test]
+fn a_gap_that_the_chain_tells_in_two_pieces_is_no_removal_and_one_piece_alone_does_not_explain_it() {
+    let mut chain = ChainEnd::new("a-1-b", None);
+    let mut next = |add: &dyn Fn(&mut ChainEnd)| {
+        add(&mut chain);
+        chain.take().unwrap()
+    };
+    let event = |number: u64, event: &'static str| {
+        move |chain: &mut ChainEnd| {
+            chain.push_event(number, Timestamp(1), event);
+        }
+    };
+    let lines = [(1, "started"), (2, "test"), (3, "test"), (4, "test")].map(|(number, name)| next(&event(number, name)));
+    let hash = |number: usize| lines[number - 1].last().unwrap().hash.to_text();
+    let gap = |first: usize, last: usize| Gap {
+        destination: "stdout".to_owned(),
+        first: first as u64,
+        last: last as u64,
+        before: hash(first - 1),
+        hash: hash(last),
+    };
+    let told = |number: u64, gap: Gap| {
+        move |chain: &mut ChainEnd| {
+            chain.push_gap(number, Timestamp(1), gap.clone());
+        }
+    };
+    let (one, other) = (next(&told(5, gap(2, 3))), next(&told(6, gap(4, 4))));
+    let stopped = next(&event(7, STOPPED));
+    let text = [&lines[0], &one, &other, &stopped].map(|lines| lines.text().to_vec()).concat();
+    let found = judge(&text, "stdout");
+    assert_eq!(found.faults, []);
+    assert_eq!(found.chains[0].not_copied, [Lost { first: 2, last: 3 }, Lost { first: 4, last: 4 }]);
+    let problem = "the records before this one are missing, and it was another destination that did not get them";
+    assert_eq!(judge(&text, "file").faults.first().map(|fault| fault.problem), Some(problem));
+    // Without the line that tells of the second piece.
+    let text = [&lines[0], &one, &stopped].map(|lines| lines.text().to_vec()).concat();
+    let problem = "the record before this one was removed, changed or moved";
+    assert_eq!(judge(&text, "stdout").faults.first().map(|fault| fault.problem), Some(problem));
+}
