@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::Equivalent;
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::authority::clock::Timestamp;
@@ -19,10 +20,24 @@ use crate::authority::tokens::verify;
 use crate::authority::trust::Unproven;
 
 /// Remembers which tokens' signatures verified with which key, and their parsed claims.
-pub(in crate::authority) struct VerifiedTokens(Cache<KnownText, Arc<VerifiedToken>>);
+pub(in crate::authority) struct VerifiedTokens(Cache<KnownText, Arc<VerifiedToken>, TextBytes>);
 
-/// The most tokens in the cache: about 30 MB, with their texts and what protocols print of them.
+/// How many tokens of the usual size there is room for.
 const REMEMBERED_TOKENS: usize = 10_000;
+
+/// The most bytes of the texts in the cache. What is parsed of a token, and what protocols print of it, takes about twice as
+/// much besides: about 30 MB together.
+const REMEMBERED_TEXTS: u64 = 10 << 20;
+
+/// Tokens count by the length of their texts: one may be 16 times as long as usual.
+#[derive(Clone, Copy, Debug)]
+struct TextBytes;
+
+impl<V> Weighter<KnownText, V> for TextBytes {
+    fn weight(&self, KnownText(text): &KnownText, _: &V) -> u64 {
+        text.len() as u64
+    }
+}
 
 /// The text of a token that is remembered. Only the same text is found.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,7 +73,7 @@ impl Equivalent<KnownText> for Text<'_> {
 
 impl Default for VerifiedTokens {
     fn default() -> Self {
-        Self(Cache::new(REMEMBERED_TOKENS))
+        Self(Cache::with_weighter(REMEMBERED_TOKENS, REMEMBERED_TEXTS, TextBytes))
     }
 }
 
@@ -191,5 +206,29 @@ impl RedeemedReceipts {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(number: usize, length: usize) -> KnownText {
+        KnownText(format!("{number:0length$}").into())
+    }
+
+    #[test]
+    fn the_texts_of_tokens_are_bounded_in_bytes_and_as_many_of_the_usual_size_stay_as_before() {
+        let cache: Cache<KnownText, (), TextBytes> =
+            Cache::with_weighter(REMEMBERED_TOKENS, REMEMBERED_TEXTS, TextBytes);
+        for number in 0..REMEMBERED_TOKENS {
+            cache.insert(text(number, MAX_TOKEN_BYTES), ());
+        }
+        assert!(cache.weight() <= REMEMBERED_TEXTS && cache.len() < 1000, "{} of {}", cache.weight(), cache.len());
+        assert!(cache.len() > 500, "{}", cache.len());
+        for number in 0..REMEMBERED_TOKENS {
+            cache.insert(text(number, 1000), ());
+        }
+        assert!(cache.len() > REMEMBERED_TOKENS * 9 / 10, "{}", cache.len());
     }
 }
