@@ -32,7 +32,7 @@ pub(super) fn printed_report(report: ResourceReport) -> ReportResourceResponse {
 
 fn rolled_up((requests, registered): (RolledUp, bool)) -> RolledUpRequests {
     let fix = requests.kind.fix();
-    let RolledUp { kind, count, missed, first, last, samples } = requests;
+    let RolledUp { kind, count, missed, first, last, samples, .. } = requests;
     RolledUpRequests {
         caller: kind.caller,
         registered,

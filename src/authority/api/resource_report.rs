@@ -65,8 +65,8 @@ impl Authority {
     ) -> Vec<(RolledUp, bool)> {
         let view = &caller.view;
         let seen_since = if caller.sees().is_everything() { Timestamp::default() } else { resource.record.create_time };
-        let mut requests = self.rollup.read(Some(resource.registration.audience()), view.now);
-        requests.retain(|one| one.first >= seen_since);
+        let requests = self.rollup.read(Some(resource.registration.audience()), view.now).into_iter();
+        let mut requests: Vec<_> = requests.filter_map(|one| one.since(seen_since)).collect();
         requests.sort_by(|one, other| {
             let order = |one: &RolledUp| (place_of(one.kind.outcome), Reverse(one.count));
             order(one).cmp(&order(other)).then_with(|| one.kind.caller.cmp(&other.kind.caller))

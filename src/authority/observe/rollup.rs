@@ -128,6 +128,7 @@ impl DecisionRollup {
 #[cfg(test)]
 mod tests {
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
     use crate::authority::decision::CheckRefusal;
@@ -155,6 +156,24 @@ mod tests {
     fn of(rollup: &DecisionRollup, caller: &str) -> Vec<(u64, u64)> {
         let found = rollup.read(None, NOW).into_iter().filter(|one| one.kind.caller == caller);
         found.map(|one| (one.count, one.missed)).collect()
+    }
+
+    #[test]
+    fn of_what_began_before_a_time_the_hours_after_it_alone_are_told() {
+        let rollup = DecisionRollup::new(NOW, 7);
+        let at = |minutes: u64| NOW.after(Duration::from_secs(60 * minutes));
+        for minutes in [0, 10, 59] {
+            rollup.count(&asked("a"), false, at(minutes), || None);
+        }
+        let told = |minutes: u64, since: u64| {
+            let found = rollup.read(None, at(minutes)).into_iter().filter_map(|one| one.since(at(since)));
+            found.map(|one| (one.first, one.count)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(59, 0), [(NOW, 3)]);
+        assert_eq!(told(59, 5), []);
+        rollup.count(&asked("a"), false, at(61), || None);
+        assert_eq!(told(61, 5), [(at(60), 1)]);
+        assert_eq!(told(61, 0), [(NOW, 4)]);
     }
 
     #[test]

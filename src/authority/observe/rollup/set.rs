@@ -80,6 +80,22 @@ pub struct RolledUp {
     pub last: Timestamp,
     /// Some of them.
     pub samples: Vec<RequestSample>,
+    /// How many there were in each hour.
+    hours: Vec<(u32, u32)>,
+}
+
+impl RolledUp {
+    /// Those of a later time alone: from the next full hour on, where there were some before. `None` if there are none.
+    pub(in crate::authority) fn since(self, time: Timestamp) -> Option<Self> {
+        if self.first >= time {
+            return Some(self);
+        }
+        let hour = hour_of(time).saturating_add(1);
+        let count = self.hours.iter().filter(|(of, _)| *of >= hour).map(|(_, count)| u64::from(*count)).sum();
+        let first = Timestamp(u64::from(hour) * 3600);
+        let samples = self.samples.into_iter().filter(|sample| sample.at >= first).collect();
+        (count > 0).then_some(Self { count, first, samples, ..self })
+    }
 }
 
 /// What became of a request that was to be counted without the lock.
@@ -261,6 +277,7 @@ impl Set {
                 first: entry.first,
                 last: Timestamp(counter.last.load(Ordering::Relaxed)),
                 samples: entry.samples.clone(),
+                hours: counter.by_hour(),
             });
         }
     }
