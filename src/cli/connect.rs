@@ -1,5 +1,6 @@
 //! The connection flags: the server, and the caller's certificate.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -85,10 +86,15 @@ impl ConnectionArguments {
 
     /// Connects.
     pub(in crate::cli) async fn open(&self) -> Result<Channel, CommandError> {
+        self.open_at(None).await
+    }
+
+    /// Connects to the server at this address, whose certificate must be valid for the name of the server that is named.
+    pub(in crate::cli) async fn open_at(&self, address: Option<SocketAddr>) -> Result<Channel, CommandError> {
         let tls = self.credentials()?.now().await.map_err(|error| self.explain(error))?;
         let traceparent = self.traceparent.as_deref().unwrap_or_default();
         let incoming = IncomingTrace::from_raw(&[("traceparent", traceparent.as_bytes())]);
-        connection::connect(self.server(), tls, incoming).await.map_err(|error| {
+        connection::connect_at(self.server(), address, tls, incoming).await.map_err(|error| {
             let explained = match connection::find::<ConnectError>(&error) {
                 Some(cause) => self.explain_connection(cause),
                 None => CommandError::new(

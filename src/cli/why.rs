@@ -1,5 +1,7 @@
 //! `lanyard why`.
 
+mod elsewhere;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,17 +54,27 @@ pub(in crate::cli) struct WhyArguments {
     /// How many refusals, from 1 to 100.
     #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=100))]
     limit: i32,
+    /// Where the other replicas are: a name with the addresses of all of them, such as lanyard-ops.identity.svc, or each by its own.
+    /// A refusal that the server did not make is asked for there. The certificates must be valid for the host of --server, which is
+    /// looked up where nothing is named, and the port is that of --server where none is.
+    #[arg(long = "replica", value_name = "HOST[:PORT]", requires = "reference")]
+    replicas: Vec<String>,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
 
 pub(in crate::cli) async fn run(arguments: WhyArguments, format: Format) -> Result<ExitCode, CommandError> {
-    let WhyArguments { reference, resource, since, caller, reason, limit, connection } = arguments;
+    let WhyArguments { reference, resource, since, caller, reason, limit, replicas, connection } = arguments;
     let mut explanations = ExplanationServiceClient::new(connection.open().await?);
     if let Some(reference) = reference {
-        let answer = explanations.explain_refusal(ExplainRefusalRequest { reference }).await;
-        let answer = answer.map_err(|status| status::explain(&status, Needs::AnyRole))?.into_inner();
-        let refusal = answer.refusal.unwrap_or_default();
+        let answer = explanations.explain_refusal(ExplainRefusalRequest { reference: reference.clone() }).await;
+        let refusal = match answer {
+            Err(status) if elsewhere::is_of_another(&status) => {
+                elsewhere::ask(&connection, &replicas, &reference, &status).await?
+            }
+            answer => answer.map_err(|status| status::explain(&status, Needs::AnyRole))?.into_inner().refusal,
+        };
+        let refusal = refusal.unwrap_or_default();
         match format {
             Format::Json => output::print_json(&document(&refusal))?,
             Format::Text => output::print(&text(&refusal))?,

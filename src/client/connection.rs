@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,8 +65,19 @@ pub(crate) async fn connect(
     tls: Arc<ClientConfig>,
     incoming: IncomingTrace,
 ) -> Result<Channel, tonic::transport::Error> {
+    connect_at(server, None, tls, incoming).await
+}
+
+/// Connects to the server at this address, instead of one that its name stands for.
+#[cfg(feature = "server")]
+pub(crate) async fn connect_at(
+    server: &Uri,
+    address: Option<SocketAddr>,
+    tls: Arc<ClientConfig>,
+    incoming: IncomingTrace,
+) -> Result<Channel, tonic::transport::Error> {
     let connector = TlsConnector::from(tls);
-    let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
+    let connect = service_fn(move |server: Uri| handshake(connector.clone(), server, address));
     let channel = endpoint(server).connect_with_connector(connect).await?;
     Ok(InterceptedService::new(channel, Onward::new(incoming)))
 }
@@ -73,7 +85,7 @@ pub(crate) async fn connect(
 /// A channel that connects at the first call.
 pub(crate) fn connect_lazily(server: &Uri, tls: Arc<ClientConfig>) -> Channel {
     let connector = TlsConnector::from(tls);
-    let connect = service_fn(move |server: Uri| handshake(connector.clone(), server));
+    let connect = service_fn(move |server: Uri| handshake(connector.clone(), server, None));
     let channel = endpoint(server).connect_with_connector_lazy(connect);
     #[cfg(feature = "opentelemetry")]
     let channel = InterceptedService::new(channel, Onward::default());
@@ -84,15 +96,24 @@ fn endpoint(server: &Uri) -> Endpoint {
     Endpoint::from(server.clone()).timeout(CALL_TIMEOUT)
 }
 
-async fn handshake(connector: TlsConnector, server: Uri) -> Result<TokioIo<TlsStream<TcpStream>>, ConnectError> {
+async fn handshake(
+    connector: TlsConnector,
+    server: Uri,
+    at: Option<SocketAddr>,
+) -> Result<TokioIo<TlsStream<TcpStream>>, ConnectError> {
     let host = server.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = server.port_u16().unwrap_or(DEFAULT_PORT);
-    let address = format!("{}:{port}", server.host().unwrap_or_default());
+    let named = || format!("{}:{port}", server.host().unwrap_or_default());
+    let address = at.map_or_else(named, |at| at.to_string());
     let unreachable = |error| ConnectError::Unreachable(address.clone(), error);
     let name = ServerName::try_from(host.clone())
         .map_err(|error| unreachable(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
     let connecting = async {
-        let stream = TcpStream::connect((host.as_str(), port)).await.map_err(unreachable)?;
+        let stream = match at {
+            Some(at) => TcpStream::connect(at).await,
+            None => TcpStream::connect((host.as_str(), port)).await,
+        };
+        let stream = stream.map_err(unreachable)?;
         // Without this, a request's second segment waits for the acknowledgement of the first, which is delayed by 40
         // ms.
         stream.set_nodelay(true).map_err(unreachable)?;
