@@ -73,5 +73,5 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 
 {{/* "true" if there is something to register, else empty. */}}
 {{- define "lanyard.hasRegistrations" -}}
-{{- if or .Values.registrations.clients .Values.registrations.resources (include "lanyard.hasTest" .) }}true{{ end }}
+{{- if or .Values.registrations.clients .Values.registrations.resources .Values.registrations.grants (include "lanyard.hasTest" .) }}true{{ end }}
 {{- end }}

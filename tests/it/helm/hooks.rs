@@ -54,6 +54,7 @@ fn the_job_registers_what_the_values_say_and_a_second_run_changes_nothing() {
         let Some(pod) = site.registrations() else {
             assert!(wanted(example, "clients", "client_id").is_empty(), "{}", site.rendered.name);
             assert!(wanted(example, "resources", "audience").is_empty(), "{}", site.rendered.name);
+            assert!(wanted(example, "grants", "name").is_empty(), "{}", site.rendered.name);
             continue;
         };
         let _server = Server::start(&site);
@@ -61,11 +62,13 @@ fn the_job_registers_what_the_values_say_and_a_second_run_changes_nothing() {
         let mut clients = wanted(example, "clients", "client_id");
         clients.extend(site.test().map(|test| site.identity("test", &test)));
         let resources = wanted(example, "resources", "audience");
+        let grants = wanted(example, "grants", "name");
 
         let first = job(&pod);
         assert!(first.iter().all(|line| line.ends_with(" created")), "{}: {first:?}", site.rendered.name);
-        assert_eq!(first.len(), clients.len() + resources.len(), "{}: {first:?}", site.rendered.name);
+        assert_eq!(first.len(), clients.len() + resources.len() + grants.len(), "{}: {first:?}", site.rendered.name);
         assert_eq!(registered(&pod, "client", "client_id"), clients);
+        assert_eq!(registered(&pod, "grant", "name"), grants);
         assert_eq!(registered(&pod, "resource", "audience"), resources);
 
         let second = job(&pod);

@@ -19,6 +19,7 @@ const MAX_CONFIG_MAP: usize = 1024 * 1024;
 
 const CLIENTS: (&str, &str) = ("client", "client_id");
 const RESOURCES: (&str, &str) = ("resource", "audience");
+const GRANTS: (&str, &str) = ("grant", "name");
 
 /// The spec of the Job.
 fn job_of(rendered: &Rendered) -> &Value {
@@ -34,11 +35,12 @@ fn fails_the_job(job: &Value, container: &str, code: i32) -> bool {
 }
 
 #[test]
-fn a_refused_document_of_either_kind_leaves_nothing_registered_and_ends_the_job() {
+fn a_refused_document_of_any_kind_leaves_nothing_registered_and_ends_the_job() {
     for wrong in [
         "registrations.resources.orders.mode=loose",
         "registrations.resources.orders.routes[0].path=/orders//{id}",
         "registrations.clients.checkout.access_token_ttl=2h",
+        "registrations.grants.billing.spiffe_ids[0]=spiffe://prod.example/*/billing",
     ] {
         let flags = ["--set", wrong, "--skip-schema-validation"];
         let Some(site) = Site::of(&helm::example("registrations"), &flags) else { return };
@@ -48,7 +50,7 @@ fn a_refused_document_of_either_kind_leaves_nothing_registered_and_ends_the_job(
         assert!(refused.stderr.starts_with("error: nothing was written: "), "{wrong}: {refused:?}");
         let code = refused.code.unwrap();
         assert!(fails_the_job(job_of(&site.rendered), "registrations", code), "{wrong}: {refused:?}");
-        for (kind, key) in [CLIENTS, RESOURCES] {
+        for (kind, key) in [CLIENTS, RESOURCES, GRANTS] {
             assert!(registered(&pod, kind, key).is_empty(), "{wrong}: {kind}");
         }
     }

@@ -214,6 +214,19 @@ fn a_wrong_value_is_refused_by_the_schema_with_its_name_and_what_it_may_be() {
             "at '/trustDomain': 'spiffe://prod.example' does not match pattern",
             &["--set", "trustDomain=prod.example"],
         ),
+        (
+            &["--set-json", r#"registrations.grants.shop={"name": "shop", "admins": ["ci"], "owners": ["shop"]}"#],
+            "at '/registrations/grants/shop/admins/0': 'ci' does not match pattern",
+            &[
+                "--set-json",
+                r#"registrations.grants.shop={"name": "shop", "admins": ["spiffe://a/ci"], "owners": ["shop"]}"#,
+            ],
+        ),
+        (
+            &["--set", "config.dual_control.changes[0].kind=role"],
+            "at '/config/dual_control/changes/0/kind': value must be one of 'client'",
+            &["--set", "config.dual_control.changes[0].kind=grant"],
+        ),
         (&["--set", "trustDomain="], "at '/trustDomain': '' does not match pattern", &[]),
         (
             &["--set", "service.mtlsPort=84433"],
