@@ -6,10 +6,14 @@ use clap::Args;
 use serde_json::json;
 
 use crate::authority::clock::Clock as _;
+use crate::authority::clock::Entropy as _;
 use crate::authority::clock::SystemClock;
+use crate::authority::clock::SystemEntropy;
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::Certificate;
 use crate::authority::identity::CertificateThumbprint;
+use crate::authority::records::ChangeRecord;
+use crate::authority::records::kept_with;
 use crate::authority::registration::ClientId;
 use crate::authority::state::REVOCATIONS;
 use crate::authority::state::RevocationRecord;
@@ -98,7 +102,9 @@ impl What {
 
 pub(in crate::cli) async fn run(arguments: UnrevokeArguments, format: Format) -> Result<(), CommandError> {
     let revoked = arguments.what.read()?;
-    let store = Configured::read(&arguments.config)?.open(IN_USE).await?;
+    let configured = Configured::read(&arguments.config)?;
+    let keep = configured.config.policy.history;
+    let store = configured.open(IN_USE).await?;
     let now = SystemClock.now();
     let key = revoked.store_key();
     let stored = store.get(&key).await.map_err(|error| failed(&error))?;
@@ -110,9 +116,19 @@ pub(in crate::cli) async fn run(arguments: UnrevokeArguments, format: Format) ->
         };
         return Err(CommandError::new(format!("{} is not revoked", described(&revoked)), next));
     };
+    let kept = ChangeRecord::new("lifted", (BY, now, None), (Some(&present), None::<&RevocationRecord>));
     let lifted = revoked.lifted(present, now, BY);
     let change = lifting(&key, Expected::At(revision), lifted.as_ref());
     let change = change.ok_or_else(|| CommandError::new("the record cannot be written", "report this"))?;
+    let change = if keep.is_zero() {
+        change
+    } else {
+        let mut chance = [0; 4];
+        let made = SystemEntropy::default().fill(&mut chance);
+        made.map_err(|error| CommandError::new(error.to_string(), "see that this machine has random bytes"))?;
+        let with_history = kept_with(&*store, (&key, &kept), (now.after(keep), chance), change).await;
+        with_history.map_err(|error| failed(&error))?
+    };
     store.transact(change).await.map_err(|error| failed(&error))?;
     match format {
         Format::Json => {

@@ -117,6 +117,13 @@ async fn on_a_stopped_server_a_revocation_is_lifted_in_the_store_and_on_a_runnin
     assert_eq!(lifted, json!({"result": "lifted", "kind": "client", "name": admin}));
     unrevoke(&["--client", admin]).refused("is not revoked", "no revocation in this store");
     let server = setup.start().await.unwrap();
+    let revoked =
+        lanyard::authority::state::Revoked::Client(lanyard::authority::registration::ClientId::parse(admin).unwrap());
+    let named = lanyard::proto::list_changes_request::Registration::Revoked(revoked.store_key());
+    let request = lanyard::proto::ListChangesRequest { registration: Some(named) };
+    let changes = server.registry(&server.svid("/admin")).list_changes(request).await.unwrap().into_inner().changes;
+    let who: Vec<_> = changes.iter().map(|one| (one.change.as_str(), one.changed_by.as_str())).collect();
+    assert_eq!(who, [("lifted", "lanyard store unrevoke")]);
     server.revoke(client("spiffe://prod.example/somebody")).await;
     let memory = server.setup.path("memory.yaml");
     fs::write(&memory, fs::read_to_string(&config).unwrap().replace("{sled: {path: data}}", "{memory: true}")).unwrap();
