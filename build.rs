@@ -9,12 +9,13 @@ use std::path::PathBuf;
 const FOR_WORKLOADS: [&str; 2] = ["proto/lanyard/v1/binding.proto", "proto/lanyard/v1/token.proto"];
 
 /// The services that administrators and Envoy call.
-const FOR_OTHERS: [&str; 6] = [
+const FOR_OTHERS: [&str; 7] = [
     "proto/envoy/service/auth/v3/external_auth.proto",
     "proto/lanyard/v1/admin.proto",
     "proto/lanyard/v1/decision.proto",
     "proto/lanyard/v1/explanation.proto",
     "proto/lanyard/v1/key.proto",
+    "proto/lanyard/v1/proposal.proto",
     "proto/lanyard/v1/registry.proto",
 ];
 

@@ -3,6 +3,7 @@
 
 mod audit;
 pub mod digest;
+mod dual_control;
 mod environment;
 mod error;
 mod federation;

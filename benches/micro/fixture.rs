@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::FutureExt as _;
 use lanyard::authority::Authority;
 use lanyard::authority::access::ConnectionInfo;
+use lanyard::authority::access::DualControl;
 use lanyard::authority::access::Fronted;
 use lanyard::authority::access::RoleGrants;
 use lanyard::authority::access::RoleHolder;
@@ -136,6 +137,7 @@ fn authority(ca: &Ca) -> Result<Authority, Failure> {
         history: Duration::ZERO,
         exchange: ExchangePolicy::default(),
         txn_tokens: None,
+        dual_control: DualControl::default(),
     };
     let trust = TrustBundles {
         trust_domains: HashMap::from([(TrustDomain::new("dev.internal")?, ca.anchors()?.into())]),

@@ -1,7 +1,9 @@
 //! Applies documents to a registry.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -46,6 +48,8 @@ pub enum Outcome {
     Updated,
     /// The record is already equal to the document.
     Unchanged,
+    /// The change waits for a second admin under this identifier, and is not made.
+    Proposed(String),
     /// The server refused it, or could not be reached.
     Refused(Status),
 }
@@ -72,6 +76,8 @@ pub struct Conditions {
     pub etags: HashMap<String, String>,
     /// Whether `mode: report` may replace `mode: enforce`. Otherwise such a document is refused.
     pub allow_report: bool,
+    /// Counts the documents that are done.
+    pub done: Arc<AtomicUsize>,
 }
 
 /// Applies documents in order and stops at the first one that is refused: later documents are not in the result, and not
@@ -121,6 +127,7 @@ async fn apply_at_once<D: Document, S: Transport>(
             }
             let done = apply_one(registry, document, conditions, write).await;
             is_refused.fetch_or(done.is_err(), Ordering::AcqRel);
+            conditions.done.fetch_add(1, Ordering::Relaxed);
             Some((document, done))
         }
     };
@@ -216,6 +223,7 @@ async fn apply_one<D: Document, S: Transport>(
         }
         match before.write(registry, document, write).await {
             Ok(after) => return Ok(Done::of(document, before, after)),
+            Err(status) if let Some(proposal) = proposal_of(&status) => return Ok(Done::proposed(proposal)),
             // Another writer changed, registered or deleted the record since it was read.
             Err(status) if matches!(status.code(), Code::Aborted | Code::AlreadyExists | Code::NotFound) => {
                 last = status;
@@ -314,7 +322,18 @@ impl<D: Document> Before<D> {
     }
 }
 
+/// The identifier of a change that waits for a second admin, where that is what a refusal says.
+pub fn proposal_of(status: &Status) -> Option<String> {
+    let info = status.get_details_error_info().filter(|info| info.reason == "PROPOSED")?;
+    info.metadata.get("proposal").cloned()
+}
+
 impl<D: Document> Done<D> {
+    fn proposed(proposal: String) -> Self {
+        let (differences, warnings) = (Vec::new(), Vec::new());
+        Self { change: None, outcome: Outcome::Proposed(proposal), differences, denied_tokens: None, warnings }
+    }
+
     fn of(document: &D, before: Before<D>, mut after: D::Message) -> Self {
         let warnings = D::take_warnings(&mut after);
         let (before, was_deleted) = match before {

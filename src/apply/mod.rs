@@ -19,6 +19,7 @@ pub use crate::apply::documents::Mode;
 pub use crate::apply::documents::Outcome;
 pub use crate::apply::documents::apply;
 pub use crate::apply::documents::check;
+pub use crate::apply::documents::proposal_of;
 pub use crate::apply::documents::write;
 pub use crate::apply::journal::Journal;
 pub use crate::apply::journal::undo;

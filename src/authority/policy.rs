@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::authority::access::DualControl;
 use crate::authority::access::RoleGrants;
 use crate::authority::registration::JwksUriPolicy;
 use crate::authority::registration::TxnTokenPolicy;
@@ -37,6 +38,8 @@ pub struct Policy {
     pub keys: KeyPolicy,
     /// For how long the changes of registrations are kept. Zero: they are not.
     pub history: Duration,
+    /// What a second admin has to approve.
+    pub dual_control: DualControl,
     /// Whether workloads may act for each other.
     pub exchange: ExchangePolicy,
     /// The transaction tokens that are issued. `None`: none are.

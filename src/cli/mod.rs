@@ -24,6 +24,7 @@ mod origins;
 mod output;
 mod preview;
 mod progress;
+mod proposals;
 mod resource;
 mod revocation;
 mod role;
@@ -81,6 +82,7 @@ use crate::cli::keys::KeysCommand;
 use crate::cli::output::Format;
 use crate::cli::output::RecordFormat;
 use crate::cli::preview::PreviewArguments;
+use crate::cli::proposals::ProposalsCommand;
 use crate::cli::resource::ResourceCommand;
 use crate::cli::revocation::RevocationCommand;
 use crate::cli::runtime::block_on;
@@ -96,7 +98,7 @@ use crate::cli::why::WhyArguments;
 /// Binds each access token to the certificate of the workload that requested it (RFC 8705).
 ///
 /// Exit codes: 0 done, 1 refused or failed, 2 the command line cannot be read, of `validate` and `explain request` 3: denied,
-/// and of `apply` 4: a document is refused.
+/// of `apply` 4: a document is refused, and 5: a change waits for a second admin.
 #[derive(Debug, Parser)]
 #[command(name = "lanyard", version, propagate_version = true)]
 pub struct Arguments {
@@ -124,8 +126,8 @@ enum Command {
     Grant(GrantCommand),
     /// Registers clients, protected resources and grants from YAML documents of all kinds: all of them, or none if one is refused.
     ///
-    /// Exit codes: 0 done, 4 a document is refused, as it is at each further attempt, 1 any other failure, 2 the command
-    /// line cannot be read.
+    /// Exit codes: 0 done, 4 a document is refused, as it is at each further attempt, 5 a second admin has to approve some of
+    /// it, 1 any other failure, 2 the command line cannot be read.
     Apply(ApplyAllArguments),
     /// Shows how YAML documents of all kinds differ from what is registered, field by field. Nothing is written.
     ///
@@ -147,6 +149,9 @@ enum Command {
     Show(ShowArguments),
     /// Registers a client, a protected resource or a grant again as it was: a change like any other.
     Rollback(RollbackArguments),
+    /// Lists, shows, approves and rejects the changes that wait for a second admin.
+    #[command(subcommand)]
+    Proposals(ProposalsCommand),
     /// Gets an access token, shows what is in one, or revokes it.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -196,6 +201,9 @@ enum Command {
 
 /// The exit code of a command line that cannot be read, and of a comparison that could not be made.
 const USAGE: u8 = 2;
+
+/// The exit code of a change that waits for a second admin.
+const PROPOSED: u8 = 5;
 
 /// The exit code for a document that is refused at each attempt.
 const DOCUMENT_REFUSED: u8 = 4;
@@ -257,6 +265,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::History(arguments) => block_on(done(history::run(arguments, format))),
         Command::Show(arguments) => block_on(done(history::show(arguments, format))),
         Command::Rollback(arguments) => block_on(done(history::roll_back(arguments, format))),
+        Command::Proposals(command) => block_on(done(proposals::run(command, format))),
         Command::Token(TokenCommand::Get(arguments)) => block_on(token::get::run(arguments, format)),
         Command::Token(TokenCommand::Exchange(arguments)) => block_on(token::exchange::run(arguments, format)),
         Command::Token(TokenCommand::Inspect(arguments)) => token::inspect::run(arguments, format),
@@ -273,7 +282,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         output::print_error(&error, format);
-        ExitCode::FAILURE
+        if error.code() == Some(proposals::CODE) { ExitCode::from(PROPOSED) } else { ExitCode::FAILURE }
     })
 }
 

@@ -4,6 +4,12 @@ use std::cell::Cell;
 use std::io;
 use std::io::IsTerminal as _;
 use std::io::Write as _;
+use std::pin::pin;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::authority::clock::Clock as _;
 use crate::authority::clock::SystemClock;
@@ -47,6 +53,22 @@ impl Progress {
     }
 }
 
+/// Shows how many of so many are done while this work goes on, once in a second.
+pub(in crate::cli) async fn shown<T>(
+    (verb, of): (&'static str, usize),
+    done: &AtomicUsize,
+    work: impl Future<Output = T>,
+) -> T {
+    let progress = Progress::new(verb, Some(of));
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            finished = &mut work => return finished,
+            () = sleep(Duration::from_secs(1)) => progress.at(done.load(Ordering::Relaxed)),
+        }
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.is_shown.get() {
@@ -59,6 +81,17 @@ impl Drop for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_shown_ends_with_the_work_and_is_its_outcome() {
+        let done = AtomicUsize::new(0);
+        let work = async {
+            tokio::task::yield_now().await;
+            done.fetch_add(1, Ordering::Relaxed) + 7
+        };
+        assert_eq!(shown(("written", 1), &done, work).await, 7);
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+    }
 
     #[test]
     fn the_line_changes_once_in_a_second_and_not_in_the_first_one() {

@@ -26,6 +26,8 @@ pub(in crate::cli) enum Needs {
     Revocations,
     /// Admin, for an export of the store.
     Store,
+    /// Admin, for what waits for a second admin.
+    Proposals,
     /// Admin, for the signing keys.
     Keys,
     /// Workload, for tokens.
@@ -149,11 +151,25 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
         ("REFUSAL_NOT_FOUND", _) => {
             "see the audit trail for it; an admin finds others with `lanyard why --since 1h --caller PATTERN`"
         }
-        ("OTHER_REPLICA", _) => "ask that replica itself: --server with its own address instead of the service's",
+        ("OTHER_REPLICA", _) => {
+            "ask that replica itself: `lanyard why` with --replica, or --server with its own address"
+        }
         ("REPORT_OVER_ENFORCE", _) => {
             "leave `mode` out of the document to keep the mode, or add --allow-report if what is denied now is to pass"
         }
         ("TOO_MANY_FOLLOWERS", _) => "end one of the others that follow, or ask another replica",
+        ("PROPOSED", _) => {
+            "have another admin see it with `lanyard proposals show`, and approve it: `lanyard proposals approve ID`"
+        }
+        ("APPROVAL_NEEDED", _) => "register it with `lanyard apply`, and have another admin approve it",
+        ("TOO_MANY_PROPOSALS", _) => "see `lanyard proposals list`: approve or reject what waits",
+        ("PROPOSAL_NOT_FOUND", _) => {
+            "see `lanyard proposals list` for what waits, and `lanyard history` for what was done"
+        }
+        ("OWN_PROPOSAL", _) => "ask another admin to approve it, or withdraw it with `lanyard proposals reject`",
+        ("PROPOSAL_OUTDATED", _) => "reject it, see what has changed with `lanyard history`, and propose it anew",
+        ("PROPOSER_NOT_ALLOWED", _) => "reject it; who may still do so proposes it anew",
+        ("PROPOSAL_NOT_YOURS", _) => "ask an admin to reject it",
         ("ETAG_MISSING", Needs::Resources) => "give the etag as `lanyard resource get` shows it",
         ("ETAG_MISSING", Needs::Grants) => "give the etag as `lanyard grant get` shows it",
         ("ETAG_MISSING", _) => "give the etag as `lanyard client get` shows it",
@@ -171,6 +187,7 @@ fn by_code(code: Code, needs: Needs) -> &'static str {
             | Needs::Revocations
             | Needs::Store
             | Needs::Keys
+            | Needs::Proposals
             | Needs::Refusals,
         ) => "use a certificate that the server's configuration gives the role Admin, with --cert and --key",
         (Code::PermissionDenied, Needs::ResourceReports) => {

@@ -12,9 +12,10 @@ const PREFIX: &str = "LANYARD_";
 const SEPARATOR: &str = "__";
 
 /// The top-level keys of the file. A variable without any of them may have another purpose, such as `LANYARD_SERVER`.
-const SECTIONS: [&str; 25] = [
+const SECTIONS: [&str; 26] = [
     "audit",
     "dev",
+    "dual_control",
     "exchange",
     "federation",
     "forwarded",

@@ -18,6 +18,7 @@ use crate::authority::policy::RegistrationPolicy;
 use crate::authority::scope::is_resource_indicator;
 use crate::authority::state::LineagePolicy;
 use crate::config::audit::Audit;
+use crate::config::dual_control;
 use crate::config::error::ConfigError;
 use crate::config::error::value;
 use crate::config::federation;
@@ -72,6 +73,8 @@ pub(super) struct File {
     #[serde(default)]
     exchange: ExchangePolicy,
     txn_tokens: Option<txn_tokens::Section>,
+    #[serde(default)]
+    dual_control: dual_control::Section,
     #[serde(default)]
     roles: Roles,
     #[serde(default)]
@@ -255,6 +258,7 @@ impl File {
                 history: self.history.keep.unwrap_or(DEFAULT_HISTORY),
                 exchange: self.exchange,
                 txn_tokens: self.txn_tokens.map(txn_tokens::Section::resolve).transpose()?,
+                dual_control: self.dual_control.resolve()?,
             },
             drain_delay: self.tls.drain_delay.unwrap_or_default(),
             drain_timeout: self.tls.drain_timeout.unwrap_or(Duration::from_secs(20)),

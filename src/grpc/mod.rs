@@ -20,6 +20,7 @@ pub mod health;
 mod keys;
 mod page;
 mod preview;
+mod proposals;
 mod registry;
 mod resource_reports;
 mod revocations;
@@ -48,6 +49,7 @@ use crate::proto::decision_service_server::DecisionServiceServer;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::explanation_service_server::ExplanationServiceServer;
 use crate::proto::key_service_server::KeyServiceServer;
+use crate::proto::proposal_service_server::ProposalServiceServer;
 use crate::proto::registry_service_server::RegistryServiceServer;
 use crate::proto::token_service_server::TokenServiceServer;
 
@@ -85,6 +87,7 @@ pub fn routes(
         .add_service(KeyServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(AdminServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(ExplanationServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(ProposalServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(DecisionServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(health::service(readiness))
         .add_service(reflection().build_v1()?)

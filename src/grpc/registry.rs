@@ -192,7 +192,7 @@ impl RegistryService for Services {
     ) -> Result<Response<ForgetResourceResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
-        let forgotten = self.authority.forget_resource(&caller.identity, &message.audience).await;
+        let forgotten = self.authority.forget_resource(caller.author(None), &message.audience).await;
         forgotten.map_err(|error| status::registry_error(&error))?;
         Ok(Response::new(ForgetResourceResponse {}))
     }

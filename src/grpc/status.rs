@@ -21,10 +21,12 @@ use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::NotAnnounced;
 use crate::authority::decision::NotExplained;
+use crate::authority::decision::ProposalError;
 use crate::authority::decision::RevokeError;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::observe::RefusedRequest;
 use crate::authority::observe::Unexplained;
+use crate::authority::records::Held;
 use crate::authority::records::NotGranted;
 use crate::authority::records::RegistryError;
 use crate::authority::reference::Reference;
@@ -237,6 +239,7 @@ pub fn revoke_error(error: RevokeError) -> Status {
     let code = match error {
         RevokeError::NotYours | RevokeError::OnlyAdminsLift => Code::PermissionDenied,
         RevokeError::Malformed | RevokeError::EndPassed | RevokeError::NotLiftable => Code::InvalidArgument,
+        RevokeError::Held(held) => return self::held(held),
         RevokeError::LastAdmin => Code::FailedPrecondition,
         RevokeError::QuotaExceeded => Code::ResourceExhausted,
         RevokeError::Unavailable => Code::Unavailable,
@@ -249,6 +252,7 @@ pub fn key_change_error(error: KeyChangeError) -> Status {
     let code = match error {
         KeyChangeError::NotFound => Code::NotFound,
         KeyChangeError::Reason => Code::InvalidArgument,
+        KeyChangeError::Held(held) => return self::held(held),
         KeyChangeError::Unreadable => Code::FailedPrecondition,
         KeyChangeError::Contended => Code::Aborted,
         KeyChangeError::NotMade | KeyChangeError::Unavailable => Code::Unavailable,
@@ -286,6 +290,7 @@ pub fn registry_error(error: &RegistryError) -> Status {
             Code::FailedPrecondition
         }
         RegistryError::NotGranted(_) => Code::PermissionDenied,
+        RegistryError::Held(held) => return self::held(*held),
         RegistryError::Unavailable => Code::Unavailable,
     };
     if let RegistryError::NotGranted(NotGranted { grant, member, .. }) = error {
@@ -310,10 +315,39 @@ pub fn registry_error(error: &RegistryError) -> Status {
         | RegistryError::TooNew { .. }
         | RegistryError::ReplicaTooOld(_)
         | RegistryError::NotGranted(_)
+        | RegistryError::Held(_)
         | RegistryError::Unavailable => None,
     };
     let metadata = detail.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
     refusal(code, error.code(), error.to_string(), metadata)
+}
+
+/// A change that a second admin has to approve: `proposal` names it where it is proposed.
+fn held(held: Held) -> Status {
+    let (code, named) = match held {
+        Held::Proposed(id) => (Code::FailedPrecondition, Some(("proposal", id.to_string()))),
+        Held::TooMany => (Code::ResourceExhausted, None),
+        Held::NotHere | Held::OldReplica => (Code::FailedPrecondition, None),
+        Held::NotEnabled => (Code::FailedPrecondition, Some(("feature", "dual-control".to_owned()))),
+    };
+    let metadata = named.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+    refusal(code, held.code(), held.to_string(), metadata)
+}
+
+/// A proposal that is not shown, approved or rejected.
+pub(super) fn proposal_error(error: &ProposalError) -> Status {
+    let code = match error {
+        ProposalError::NotFound => Code::NotFound,
+        ProposalError::OwnProposal | ProposalError::NotYours => Code::PermissionDenied,
+        ProposalError::Outdated => Code::Aborted,
+        ProposalError::ProposerNotAllowed | ProposalError::Unreadable => Code::FailedPrecondition,
+        ProposalError::Registry(error) => return registry_error(error),
+        ProposalError::Key(error) => return key_change_error(*error),
+        ProposalError::Revocation(error) => return revoke_error(*error),
+        ProposalError::Feature(error) => return feature_error(error),
+        ProposalError::Unavailable => Code::Unavailable,
+    };
+    plain(code, error.code(), error)
 }
 
 /// A feature that was not enabled.
@@ -321,6 +355,7 @@ pub(super) fn feature_error(error: &FeatureError) -> Status {
     let code = match error {
         FeatureError::NotFound => Code::NotFound,
         FeatureError::ReplicaTooOld(_) => Code::FailedPrecondition,
+        FeatureError::Held(held) => return self::held(*held),
         FeatureError::Unavailable => Code::Unavailable,
     };
     plain(code, error.code(), error)

@@ -348,6 +348,7 @@ impl From<RevokeError> for OAuthError {
             | RevokeError::EndPassed
             | RevokeError::NotLiftable
             | RevokeError::OnlyAdminsLift
+            | RevokeError::Held(_)
             | RevokeError::LastAdmin => Self::invalid_request("the token cannot be revoked"),
             RevokeError::QuotaExceeded => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,

@@ -24,6 +24,9 @@ pub(super) enum RegistrationRefused {
     Core(DynamicRegistrationError),
 }
 
+/// What is said where nothing more may be.
+const HELD: &str = "a second admin has to approve the change";
+
 impl From<DynamicRegistrationError> for RegistrationRefused {
     fn from(error: DynamicRegistrationError) -> Self {
         Self::Core(error)
@@ -58,6 +61,10 @@ impl IntoResponse for RegistrationRefused {
                 let explanation = format!("{} ({})", beyond, NotGranted::CODE);
                 let refused = OAuthError::new(StatusCode::FORBIDDEN, ErrorCode::AccessDenied, description);
                 refused.explained(Some(explanation))
+            }
+            Self::Core(DynamicRegistrationError::Held(held)) => {
+                let refused = OAuthError::new(StatusCode::FORBIDDEN, ErrorCode::AccessDenied, HELD);
+                refused.explained(Some(format!("{held} ({})", held.code())))
             }
             Self::Core(error @ DynamicRegistrationError::QuotaExceeded) => {
                 let code = ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable);

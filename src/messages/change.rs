@@ -42,6 +42,7 @@ fn message<M>(change: RegistrationChange<M>) -> proto::RegistrationChange {
         change: change.change,
         time: Some(timestamp(change.time)),
         changed_by: change.by,
+        approved_by: change.approved_by.unwrap_or_default(),
         reason: change.reason.unwrap_or_default(),
         number: change.number,
         before: None,

@@ -10,6 +10,7 @@ mod certificates;
 mod cli;
 mod client;
 mod deploy;
+mod dual_control;
 mod envoy;
 mod exchange;
 mod federation;

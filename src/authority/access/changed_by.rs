@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::authority::access::team_grant::RegisteredGrant;
 use crate::authority::identity::PeerIdentity;
+use crate::authority::store::Revision;
 
 /// Who changes a registration, and why.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,57 @@ pub struct ChangedBy<'a> {
     pub is_kept: bool,
     /// What the registration must lie within, as it is and as it will be.
     pub within: Within<'a>,
+    /// Whether a second admin consents.
+    pub consent: Consent<'a>,
+}
+
+impl ChangedBy<'_> {
+    /// Who made the change: of a proposed one, who proposed it.
+    pub fn name(&self) -> String {
+        match self.consent {
+            Consent::Given(approved) => approved.proposed_by.clone(),
+            Consent::Needed | Consent::OwnRegistration => self.identity.to_string(),
+        }
+    }
+
+    /// The second admin who approved it.
+    pub fn approver(&self) -> Option<&str> {
+        match self.consent {
+            Consent::Given(approved) => Some(&approved.approved_by),
+            Consent::Needed | Consent::OwnRegistration => None,
+        }
+    }
+}
+
+/// Whether a second admin consents to a change.
+#[derive(Clone, Copy, Debug)]
+pub enum Consent<'a> {
+    /// Where the configuration asks for one, the change is proposed and not made.
+    Needed,
+    /// It takes none: what a workload registers of itself lies within what an operator registered for it.
+    OwnRegistration,
+    /// One has approved the change.
+    Given(&'a Approved),
+}
+
+impl Consent<'_> {
+    /// Whether the change is one for which a second admin may have to consent first.
+    pub fn is_needed(self) -> bool {
+        matches!(self, Self::Needed)
+    }
+}
+
+/// A proposal that is approved, and with it the change that it is.
+#[derive(Clone, Debug)]
+pub struct Approved {
+    /// The key of the proposal in the store.
+    pub key: String,
+    /// The revision of its record.
+    pub revision: Revision,
+    /// Who proposed it.
+    pub proposed_by: String,
+    /// Who approved it.
+    pub approved_by: String,
 }
 
 /// What a caller may change or see of the registry.
@@ -37,7 +89,7 @@ impl Within<'_> {
 
 impl<'a> From<&'a PeerIdentity> for ChangedBy<'a> {
     fn from(identity: &'a PeerIdentity) -> Self {
-        Self { identity, reason: None, is_kept: true, within: Within::Everything }
+        Self { identity, reason: None, is_kept: true, within: Within::Everything, consent: Consent::Needed }
     }
 }
 

@@ -194,6 +194,10 @@ pub const METHODS: &[MethodEntry] = &[
     // As a revocation of a token, it must get through under load.
     MethodEntry::grpc("/lanyard.v1.KeyService/RevokeSigningKey", &[Role::Admin, Role::Revoker]).of(Priority::Vital),
     MethodEntry::grpc("/lanyard.v1.KeyService/RotateSigningKey", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.ProposalService/ApproveProposal", &[Role::Admin]),
+    MethodEntry::grpc("/lanyard.v1.ProposalService/GetProposal", REGISTRY_READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.ProposalService/ListProposals", REGISTRY_READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.ProposalService/RejectProposal", REGISTRANTS),
     MethodEntry::grpc("/lanyard.v1.RegistryService/CreateClient", REGISTRANTS),
     MethodEntry::grpc("/lanyard.v1.RegistryService/CreateGrant", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/CreateProtectedResource", REGISTRANTS),

@@ -2,6 +2,7 @@
 
 mod caller;
 mod changed_by;
+mod dual_control;
 mod duration;
 mod limit;
 mod methods;
@@ -16,8 +17,14 @@ pub use crate::authority::access::caller::NotAdmittedCode;
 pub use crate::authority::access::caller::PeerConnection;
 pub(in crate::authority) use crate::authority::access::caller::Proven;
 pub use crate::authority::access::caller::Reach;
+pub use crate::authority::access::changed_by::Approved;
 pub use crate::authority::access::changed_by::ChangedBy;
+pub use crate::authority::access::changed_by::Consent;
 pub use crate::authority::access::changed_by::Within;
+pub use crate::authority::access::dual_control::ControlRule;
+pub use crate::authority::access::dual_control::ControlledKind;
+pub use crate::authority::access::dual_control::DualControl;
+pub use crate::authority::access::dual_control::NamePattern;
 pub use crate::authority::access::limit::Exceeded;
 pub use crate::authority::access::limit::Limit;
 pub use crate::authority::access::limit::RETRY_AFTER;

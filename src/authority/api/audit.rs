@@ -17,6 +17,7 @@ pub(in crate::authority::api) use crate::authority::api::audit::sent_by::sent_by
 pub(in crate::authority::api) use crate::authority::api::audit::steps::of_check;
 
 use crate::authority::Authority;
+use crate::authority::access::ChangedBy;
 use crate::authority::access::Sender;
 use crate::authority::api::registry::Managed;
 use crate::authority::clock::Timestamp;
@@ -236,13 +237,14 @@ impl Authority {
     /// Records a revocation and its end, or that one was lifted.
     pub(in crate::authority::api) fn record_revocation(
         &self,
-        by: &str,
+        (by, approver): (&str, Option<&str>),
         revoked: &Revoked,
         (change, until): (&'static str, Option<Timestamp>),
         revision: Revision,
     ) {
         self.record(AuditEvent::Revocation, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
             actor: Some(by.to_owned()),
+            approved_by: approver.map(ToOwned::to_owned),
             revoked: Some(revoked.store_key()),
             change: Some(change),
             until: until.map(|until| until.0),
@@ -251,18 +253,19 @@ impl Authority {
         });
     }
 
-    /// Records a change of a registration, by the name of the change and the reason that its author gave.
+    /// Records a change of a registration, by the name of the change.
     pub(in crate::authority::api) fn record_registration_changed<T: Managed>(
         &self,
-        by: &str,
+        author: ChangedBy<'_>,
         name: &str,
-        (change, reason): (&'static str, Option<&str>),
+        change: &'static str,
         revision: Revision,
     ) {
         self.record(T::CHANGED, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
-            actor: Some(by.to_owned()),
+            actor: Some(author.name()),
+            approved_by: author.approver().map(ToOwned::to_owned),
             change: Some(change),
-            comment: reason.map(ToOwned::to_owned),
+            comment: author.reason.map(ToOwned::to_owned),
             revision: Some(revision.0),
             ..T::named_in(name, record)
         });
@@ -273,7 +276,7 @@ impl Authority {
     /// Records what became of a signing key. No admin did it where a schedule did.
     pub(in crate::authority::api) fn record_key_changed(
         &self,
-        admin: Option<&str>,
+        (admin, approver): (Option<&str>, Option<&str>),
         kid: &str,
         change: &'static str,
         comment: Option<&str>,
@@ -281,6 +284,7 @@ impl Authority {
     ) {
         self.record(AuditEvent::SigningKeyChanged, Severity::Info, AuditOutcome::Changed, |record| AuditRecord {
             actor: admin.map(ToOwned::to_owned),
+            approved_by: approver.map(ToOwned::to_owned),
             kid: Some(kid.to_owned()),
             change: Some(change),
             comment: comment.map(ToOwned::to_owned),

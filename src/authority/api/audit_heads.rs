@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::authority::Authority;
-use crate::authority::api::keeping::DAY;
-use crate::authority::api::keeping::end_of_day;
-use crate::authority::api::keeping::kept_below;
-use crate::authority::api::keeping::make_room;
 use crate::authority::observe::AUDIT_HEADS;
 use crate::authority::observe::AuditHead;
+use crate::authority::records::DAY;
+use crate::authority::records::end_of_day;
+use crate::authority::records::kept_below;
+use crate::authority::records::make_room;
 use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::access::ChangedBy;
+use crate::authority::access::ControlledKind;
 use crate::authority::api::registry::Committed;
 use crate::authority::api::registry::Managed;
 use crate::authority::clock::Timestamp;
@@ -31,7 +32,28 @@ use crate::authority::tokens::BoundCertificate;
 use crate::authority::tokens::Confirmation;
 
 impl Managed for ClientRegistration {
+    const CONTROLLED: ControlledKind = ControlledKind::Client;
     const CHANGED: AuditEvent = AuditEvent::ClientChanged;
+
+    fn names(&self) -> Vec<String> {
+        let metadata = self.metadata();
+        let exchanged = metadata.exchange.iter().flat_map(|rule| [&rule.presented_at, &rule.audience]);
+        let named = [&metadata.client_id].into_iter().chain(&metadata.spiffe_id).chain(&metadata.audience);
+        named.chain(exchanged).cloned().collect()
+    }
+
+    /// A disabled client gets nothing, if nothing else changes. Nor does one that is deleted, unless another registration covers
+    /// it, which may have more. One that is disabled refuses also what narrower ones cover, until it is deleted.
+    fn takes_away(authority: &Authority, present: &RegisteredClient, after: Option<&Self>) -> bool {
+        let before = &present.registration;
+        match after {
+            None => !before.disabled && !authority.snapshot.load().directory.is_covered_besides(before),
+            Some(after) => {
+                let disabled = ClientMetadata { disabled: true, ..before.metadata() };
+                after.metadata() == disabled
+            }
+        }
+    }
 
     fn named_in(name: &str, record: AuditRecord) -> AuditRecord {
         AuditRecord { client_id: Some(name.to_owned()), ..record }

@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::authority::Authority;
 use crate::authority::access::ChangedBy;
+use crate::authority::access::Consent;
 use crate::authority::access::Within;
 use crate::authority::decision::present_within;
 use crate::authority::decision::within;
@@ -17,6 +18,7 @@ use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
 use crate::authority::observe::Quota;
 use crate::authority::policy::RegistrationPolicy;
+use crate::authority::records::Held;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRecord;
@@ -31,7 +33,7 @@ use crate::authority::state::Caller;
 
 /// Who changes a registration over HTTP.
 fn author(caller: &Caller) -> ChangedBy<'_> {
-    ChangedBy { is_kept: caller.roles.admin, ..ChangedBy::from(&caller.identity) }
+    ChangedBy { is_kept: caller.roles.admin, consent: Consent::OwnRegistration, ..ChangedBy::from(&caller.identity) }
 }
 
 /// Who changes a registration over HTTP for others: an admin, or a team's admin within its grants.
@@ -71,6 +73,10 @@ impl Authority {
         own_by_grant(by_whom, &mut metadata);
         Self::check_wanted::<ClientRegistration>(by_whom.within, &metadata)?;
         let registration = self.validate_registration(metadata)?;
+        // What waits could not be answered with its registration access token.
+        if self.is_held(by_whom, (None, Some(&registration))) {
+            return Err(DynamicRegistrationError::Held(Held::NotHere));
+        }
         if self.snapshot.load().directory.registered_dynamically() >= self.policy.quotas.registrations {
             self.metrics.quota_exceeded(Quota::Registrations);
             return Err(DynamicRegistrationError::QuotaExceeded);

@@ -1,7 +1,11 @@
 //! Features whose records earlier versions cannot read: which are enabled, and enabling one.
 
 use crate::authority::Authority;
+use crate::authority::access::ChangedBy;
+use crate::authority::access::ControlledKind;
+use crate::authority::api::held::Wanted;
 use crate::authority::backup::is_moved;
+use crate::authority::decision::ProposalError;
 use crate::authority::observe::AuditEvent;
 use crate::authority::observe::AuditOutcome;
 use crate::authority::observe::AuditRecord;
@@ -15,6 +19,7 @@ use crate::authority::state::FeatureError;
 use crate::authority::state::FeatureRecord;
 use crate::authority::state::Features;
 use crate::authority::state::Heartbeat;
+use crate::authority::state::ProposedChange;
 use crate::authority::state::REPLICAS;
 use crate::authority::state::Replicas;
 use crate::authority::store::Expected;
@@ -53,14 +58,50 @@ impl Authority {
         if let Some(old) = feature.not_read_by(&self.running_replicas().await.map_err(|error| unavailable(&error))?) {
             return Err(FeatureError::ReplicaTooOld(old));
         }
-        let by = caller.identity.to_string();
-        let record = FeatureRecord::new(caller.view.now, &by);
+        let author = ChangedBy::from(&caller.identity);
+        // Without this one there are no proposals.
+        if feature != Feature::DualControl && self.holds(author, ControlledKind::Feature) {
+            let (name, change) = (feature.name(), ProposedChange::Enable);
+            let wanted = Wanted { kind: ControlledKind::Feature, name, change, metadata: None, base: None };
+            let held = self.propose(author, wanted).await.map_err(|error| unavailable(&error))?;
+            return Err(FeatureError::Held(held));
+        }
+        self.write_feature(author, feature).await
+    }
+
+    /// Enables a feature as a second admin has approved.
+    pub(in crate::authority::api) async fn enable_approved(
+        &self,
+        author: ChangedBy<'_>,
+        name: &str,
+    ) -> Result<(), ProposalError> {
+        let feature = Feature::named(name).ok_or(ProposalError::Feature(FeatureError::NotFound))?;
+        let replicas = self.running_replicas().await?;
+        if let Some(old) = feature.not_read_by(&replicas) {
+            return Err(ProposalError::Feature(FeatureError::ReplicaTooOld(old)));
+        }
+        match self.write_feature(author, feature).await.map_err(ProposalError::Feature)? {
+            (_, false) => Ok(()),
+            (_, true) => Err(ProposalError::Outdated),
+        }
+    }
+
+    /// The record of a feature, and whether it was enabled before.
+    async fn write_feature(
+        &self,
+        author: ChangedBy<'_>,
+        feature: Feature,
+    ) -> Result<(FeatureRecord, bool), FeatureError> {
+        let (key, by) = (feature.key(), author.name());
+        let record = FeatureRecord::new(self.clock.now(), &by);
         let bytes = record.to_bytes().ok_or(FeatureError::Unavailable)?;
-        match self.store.put(&key, bytes, Expected::Absent).await {
+        let enabling = Transaction::default().compare(&key, Expected::Absent).put(&key, bytes);
+        match self.store.transact(author.consent.used_in(enabling)).await {
             Ok(revision) => {
                 self.apply_write(&key, Some(Entry::Feature(record.clone())), revision);
                 self.record(AuditEvent::FeatureEnabled, Severity::Info, AuditOutcome::Changed, |event| AuditRecord {
                     actor: Some(by),
+                    approved_by: author.approver().map(ToOwned::to_owned),
                     feature: Some(feature.name()),
                     revision: Some(revision.0),
                     ..event

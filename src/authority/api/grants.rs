@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::access::ChangedBy;
+use crate::authority::access::ControlledKind;
 use crate::authority::access::GrantMetadata;
 use crate::authority::access::RegisteredGrant;
 use crate::authority::access::TeamGrant;
@@ -13,13 +14,21 @@ use crate::authority::observe::AuditEvent;
 use crate::authority::observe::AuditRecord;
 use crate::authority::records::Kind;
 use crate::authority::records::NotKept;
+use crate::authority::records::Registration as _;
 use crate::authority::records::RegistryError;
 use crate::authority::state::Feature;
 use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
 
 impl Managed for TeamGrant {
+    const CONTROLLED: ControlledKind = ControlledKind::Grant;
     const CHANGED: AuditEvent = AuditEvent::GrantChanged;
+
+    fn names(&self) -> Vec<String> {
+        let metadata = self.metadata();
+        let GrantMetadata { name, spiffe_ids, audiences, resources, authorities, .. } = &*metadata;
+        [name].into_iter().chain(spiffe_ids).chain(audiences).chain(resources).chain(authorities).cloned().collect()
+    }
 
     fn named_in(name: &str, record: AuditRecord) -> AuditRecord {
         AuditRecord { grant: Some(name.to_owned()), ..record }

@@ -7,19 +7,15 @@ use serde::de::DeserializeOwned;
 
 use crate::authority::Authority;
 use crate::authority::access::ChangedBy;
-use crate::authority::api::keeping::end_of_day;
-use crate::authority::api::keeping::kept_below;
-use crate::authority::api::keeping::make_room;
 use crate::authority::api::registry::Managed;
 use crate::authority::keys::KEYS;
 use crate::authority::records::ChangeRecord;
-use crate::authority::records::MAX_CHANGES;
 use crate::authority::records::RegistrationChange;
 use crate::authority::records::RegistryError;
-use crate::authority::records::change_key;
 use crate::authority::records::change_number;
 use crate::authority::records::digest_of;
 use crate::authority::records::history_of;
+use crate::authority::records::kept_with;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::resources::ProtectedResource;
@@ -102,7 +98,8 @@ impl Authority {
         if !author.is_kept {
             return Ok(transaction);
         }
-        let transaction = self.with_change(&T::key(name), change, transaction).await;
+        let change = change.clone().approved_by(author.approver());
+        let transaction = self.with_change(&T::key(name), &change, transaction).await;
         transaction.map_err(|error| RegistryError::of_store(T::KIND, &error))
     }
 
@@ -116,16 +113,10 @@ impl Authority {
         if self.policy.history.is_zero() {
             return Ok(transaction);
         }
-        let prefix = history_of(key);
-        let kept = kept_below(&*self.store, &prefix, MAX_CHANGES).await?;
-        let last = kept.last().and_then(|key| change_number(&prefix, key));
-        let mut suffix = [0; 4];
-        let unable = |error: String| StoreError::Unavailable(error);
-        self.entropy.fill(&mut suffix).map_err(|error| unable(error.to_string()))?;
-        let key = change_key(&prefix, last.unwrap_or_default().saturating_add(1), &hex::encode(suffix));
-        let value = change.to_bytes().map_err(|error| unable(error.to_string()))?;
-        let expires = end_of_day(self.clock.now().after(self.policy.history));
-        Ok(make_room(transaction.put_until(&key, value, expires), (kept.iter(), MAX_CHANGES)))
+        let mut chance = [0; 4];
+        self.entropy.fill(&mut chance).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let until = self.clock.now().after(self.policy.history);
+        kept_with(&*self.store, (key, change), (until, chance), transaction).await
     }
 }
 
@@ -154,6 +145,7 @@ fn changes_of<M: Clone + DeserializeOwned + Serialize>(
             change: record.change,
             time: record.time,
             by: record.by,
+            approved_by: record.approved_by,
             reason: record.reason,
             number: change_number(prefix, &key).unwrap_or_default(),
             before,

@@ -3,6 +3,7 @@
 use crate::authority::decision::KeyChangeError;
 use crate::authority::keys::KEYS_INDEX;
 use crate::authority::keys::KeyRecord;
+use crate::authority::keys::KeyStage;
 use crate::authority::keys::StoredKey;
 use crate::authority::state::Entry;
 use crate::authority::store::Expected;
@@ -30,6 +31,16 @@ pub(in crate::authority::api) struct KeyEvent {
 }
 
 impl Change {
+    /// The key that it lets sign, or publishes.
+    pub(in crate::authority::api) fn added(&self) -> Option<StoredKey> {
+        self.entries.iter().find_map(|(_, entry)| match entry {
+            Some(Entry::SigningKey(key)) if !matches!(key.stage(), KeyStage::Retired { .. } | KeyStage::Revoked(_)) => {
+                Some(key.clone())
+            }
+            _ => None,
+        })
+    }
+
     /// A change of what was read when the guard was so.
     pub(in crate::authority::api) fn new(guard: Expected) -> Self {
         let transaction = Transaction::default().compare(KEYS_INDEX, guard).put(KEYS_INDEX, GUARD.to_vec());

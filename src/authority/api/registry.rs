@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::access::ChangedBy;
+use crate::authority::access::ControlledKind;
 use crate::authority::access::TeamGrant;
 use crate::authority::access::Within;
 use crate::authority::decision::Delegable;
@@ -22,6 +23,7 @@ use crate::authority::records::Suspended;
 use crate::authority::state::Entry;
 use crate::authority::state::Feature;
 use crate::authority::state::Indexed;
+use crate::authority::state::ProposedChange;
 use crate::authority::store::Expected;
 use crate::authority::store::MAX_VALUE_BYTES;
 use crate::authority::store::Revision;
@@ -29,11 +31,22 @@ use crate::authority::store::Transaction;
 
 /// A kind of registration that the registry operations handle.
 pub(in crate::authority::api) trait Managed: Delegable + Indexed {
+    /// The kind under which a second admin may have to approve changes of it.
+    const CONTROLLED: ControlledKind;
     /// The event of a change in the audit trail.
     const CHANGED: AuditEvent;
 
     /// Adds the name of a registration to the record of its change.
     fn named_in(name: &str, record: AuditRecord) -> AuditRecord;
+
+    /// What it names or is about, by which dual control finds it.
+    fn names(&self) -> Vec<String>;
+
+    /// Whether a change only takes away what somebody may, so that no second admin has to approve it.
+    /// It is asked about what can be read.
+    fn takes_away(_: &Authority, _: &Registered<Self>, after: Option<&Self>) -> bool {
+        after.is_none()
+    }
 
     /// Parses metadata, and validates it against the configuration and the other registrations.
     fn validate(authority: &Authority, metadata: Self::Metadata) -> Result<Self, RegistryError>;
@@ -88,10 +101,11 @@ impl Authority {
         Self::check_wanted::<T>(by.within, &metadata)?;
         let registration = T::validate(self, metadata)?;
         self.check_needed_features(&registration)?;
-        let record = self.new_record(&registration, &by.identity.to_string())?;
+        let record = self.new_record(&registration, &by.name())?;
         if validate_only {
             return validated(Registered::new(registration, record, Revision::default()));
         }
+        self.unless_held::<T>(by, (None, Some(&registration)), (ProposedChange::Create, None)).await?;
         self.add(registration, record, ("created", by)).await
     }
 
@@ -143,7 +157,7 @@ impl Authority {
             return Ok(present);
         }
         self.check_needed_features(&registration)?;
-        let by = author.identity.to_string();
+        let by = author.name();
         let now = self.clock.now();
         let mut record = present.record.updated(now, &by);
         if !T::keeps_authentication(self, &present, &registration) {
@@ -153,14 +167,11 @@ impl Authority {
         if validate_only {
             return validated(Registered::new(registration, record, from));
         }
+        let both = (Some(&*present), Some(&registration));
+        self.unless_held::<T>(author, both, (ProposedChange::Update, Some(from))).await?;
         let change = T::change_of(&present.registration, &registration);
         let registered = self.write(Some(&present), registration, record, (change, author)).await?;
-        self.record_registration_changed::<T>(
-            &by,
-            registered.registration.name(),
-            (change, author.reason),
-            registered.revision,
-        );
+        self.record_registration_changed::<T>(author, registered.registration.name(), change, registered.revision);
         Ok(registered)
     }
 
@@ -180,15 +191,18 @@ impl Authority {
         let key = T::key(name);
         let deletion = Transaction::default().compare(&key, Expected::At(present.revision)).delete(&key).taking_away();
         let deletion = unless_narrowed(author, [Some(&present.registration), None], deletion)?;
-        let (by, why) = (author.identity.to_string(), ("deleted", author.reason));
+        let gone = (ProposedChange::Delete, Some(present.revision));
+        self.unless_held::<T>(author, (Some(&*present), None), gone).await?;
+        let by = author.name();
         let before = Some(present.registration.metadata());
         let change =
             ChangeRecord::new("deleted", (&by, self.clock.now(), author.reason), (before, None::<&T::Metadata>));
+        let deletion = author.consent.used_in(deletion);
         let deletion = self.with_history::<T>(name, author, &change, deletion).await?;
         let Committed { revision, beside } =
             T::commit(self, &by, name, (Some(&present.registration), None), deletion).await?;
         self.apply_writes(std::iter::once((key, None)).chain(beside), revision);
-        self.record_registration_changed::<T>(&by, name, why, revision);
+        self.record_registration_changed::<T>(author, name, "deleted", revision);
         Ok(())
     }
 
@@ -222,8 +236,7 @@ impl Authority {
         let written = self.write(None, registration, record, (change, author)).await;
         let registered =
             written.map_err(|error| if error == conflict { RegistryError::Exists(T::KIND) } else { error })?;
-        let (by, name) = (&*registered.record.created_by, registered.registration.name());
-        self.record_registration_changed::<T>(by, name, (change, author.reason), registered.revision);
+        self.record_registration_changed::<T>(author, registered.registration.name(), change, registered.revision);
         Ok(registered)
     }
 
@@ -245,6 +258,7 @@ impl Authority {
         let put = unless_narrowed(author, [before, Some(after)], put)?;
         let both = (before.map(T::metadata), Some(after.metadata()));
         let change = ChangeRecord::new(change, (by, self.clock.now(), author.reason), both);
+        let put = author.consent.used_in(put);
         let put = self.with_history::<T>(after.name(), author, &change, put).await?;
         let Committed { revision, beside } = T::commit(self, by, after.name(), (before, Some(after)), put).await?;
         registered.revision = revision;

@@ -72,7 +72,7 @@ impl Authority {
                 if let Some(key) = key {
                     self.apply_write(place, Some(Entry::SigningKey(key)), revision);
                 }
-                self.record_key_changed(Some(by), record.key_id(), "resealed", None, revision);
+                self.record_key_changed((Some(by), None), record.key_id(), "resealed", None, revision);
                 Ok(Some(true))
             }
             Err(StoreError::Conflict { .. }) => Ok(None),

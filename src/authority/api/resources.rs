@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::authority::Authority;
 use crate::authority::access::ChangedBy;
+use crate::authority::access::ControlledKind;
 use crate::authority::api::authority_index::authority_taken;
+use crate::authority::api::held::Wanted;
 use crate::authority::api::registry::Committed;
 use crate::authority::api::registry::Managed;
-use crate::authority::identity::PeerIdentity;
 use crate::authority::observe::AuditEvent;
 use crate::authority::observe::AuditRecord;
 use crate::authority::records::Kind;
@@ -19,6 +20,7 @@ use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::ResourceMetadata;
 use crate::authority::state::Entry;
 use crate::authority::state::Feature;
+use crate::authority::state::ProposedChange;
 use crate::authority::store::Expected;
 use crate::authority::store::Revision;
 use crate::authority::store::Transaction;
@@ -27,7 +29,13 @@ use crate::authority::store::Transaction;
 const MAX_SCOPES: usize = 1000;
 
 impl Managed for ProtectedResource {
+    const CONTROLLED: ControlledKind = ControlledKind::Resource;
     const CHANGED: AuditEvent = AuditEvent::ResourceChanged;
+
+    fn names(&self) -> Vec<String> {
+        let ResourceMetadata { audience, authorities, destination_principals, .. } = &self.metadata;
+        [audience].into_iter().chain(authorities).chain(destination_principals).cloned().collect()
+    }
 
     fn named_in(name: &str, record: AuditRecord) -> AuditRecord {
         AuditRecord { resource: Some(name.to_owned()), ..record }
@@ -130,14 +138,32 @@ impl Authority {
     }
 
     /// Removes the mark of a deleted resource. Its audience is then one that was never registered.
-    pub async fn forget_resource(&self, admin: &PeerIdentity, audience: &str) -> Result<(), RegistryError> {
-        let mark = self.snapshot.load().resources.mark(audience).map(|(_, revision)| revision);
-        let (key, expected) = (DeletedResource::key(audience), Expected::At(mark.ok_or(RegistryError::NotDeleted)?));
-        let removed = self.store.delete(&key, expected).await;
+    pub async fn forget_resource(&self, by: impl Into<ChangedBy<'_>>, audience: &str) -> Result<(), RegistryError> {
+        let author = by.into();
+        let mark = self.snapshot.load().resources.mark(audience).map(|(mark, revision)| (mark.names(), revision));
+        let (names, revision) = mark.ok_or(RegistryError::NotDeleted)?;
+        if author.consent.is_needed() && self.policy.dual_control.holds(ControlledKind::Resource, &names) {
+            let (change, base) = (ProposedChange::Forget, Some(revision));
+            let wanted = Wanted { kind: ControlledKind::Resource, name: audience, change, metadata: None, base };
+            let held = self.propose(author, wanted).await;
+            return Err(held.map_or_else(|error| RegistryError::of_store(Kind::Resource, &error), RegistryError::Held));
+        }
+        self.forget_at(author, audience, Some(revision)).await
+    }
+
+    /// Removes the mark of a deleted resource, if its revision is `from`.
+    pub(in crate::authority::api) async fn forget_at(
+        &self,
+        author: ChangedBy<'_>,
+        audience: &str,
+        from: Option<Revision>,
+    ) -> Result<(), RegistryError> {
+        let (key, expected) = (DeletedResource::key(audience), Expected::At(from.ok_or(RegistryError::NotDeleted)?));
+        let removal = Transaction::default().compare(&key, expected).delete(&key);
+        let removed = self.store.transact(author.consent.used_in(removal)).await;
         let revision = removed.map_err(|error| RegistryError::of_store(Kind::Resource, &error))?;
         self.apply_write(&key, None, revision);
-        let why = ("forgotten", None);
-        self.record_registration_changed::<ProtectedResource>(&admin.to_string(), audience, why, revision);
+        self.record_registration_changed::<ProtectedResource>(author, audience, "forgotten", revision);
         Ok(())
     }
 }

@@ -6,10 +6,14 @@ use std::collections::BTreeSet;
 use strum::VariantArray as _;
 
 use crate::authority::Authority;
+use crate::authority::access::ChangedBy;
+use crate::authority::access::ControlledKind;
 use crate::authority::access::GrantedRole;
 use crate::authority::access::Requester;
+use crate::authority::api::held::Wanted;
 use crate::authority::api::own_tokens::WantedRevocation;
 use crate::authority::decision::LastAdmin;
+use crate::authority::decision::ProposalError;
 use crate::authority::decision::RevokeError;
 use crate::authority::decision::RevokeOutcome;
 use crate::authority::decision::RevokeRequest;
@@ -23,6 +27,7 @@ use crate::authority::registration::ClientStatus;
 use crate::authority::registration::MAX_TTL;
 use crate::authority::state::Caller;
 use crate::authority::state::Entry;
+use crate::authority::state::ProposedChange;
 use crate::authority::state::RevocationRecord;
 use crate::authority::state::Revoked;
 use crate::authority::state::RevokedKind;
@@ -92,7 +97,7 @@ impl Authority {
             let change = if by_operator { unless_revoked(change, caller, &guarded, &key) } else { change };
             if let Some(revision) = self.attempt(change, &key, &guarded).await? {
                 self.apply_write(&key, Some(Entry::Revocation(record)), revision);
-                self.record_revocation(&by, &revoked, ("revoked", until), revision);
+                self.record_revocation((&by, None), &revoked, ("revoked", until), revision);
                 return Ok(RevokeOutcome { warnings, until });
             }
         }
@@ -115,37 +120,68 @@ impl Authority {
         requester: &Requester,
         request: RevokeRequest,
     ) -> Result<RevokeOutcome, RevokeError> {
-        let view = &caller.view;
         if !requester.roles.admin {
             return Err(if requester.roles.revoker { RevokeError::OnlyAdminsLift } else { RevokeError::NotYours });
         }
         let revoked = match request {
             RevokeRequest::Client(client_id, _) => Revoked::Client(client_id),
             RevokeRequest::Certificate(thumbprint, _) => Revoked::Certificate(thumbprint),
-            RevokeRequest::Peers(revoked, _) if revoked.is_liftable() => revoked,
-            RevokeRequest::Token(_)
-            | RevokeRequest::TokenId(_)
-            | RevokeRequest::IssuedTo(_)
-            | RevokeRequest::Peers(..) => return Err(RevokeError::NotLiftable),
+            RevokeRequest::Peers(revoked, _) => revoked,
+            RevokeRequest::Token(_) | RevokeRequest::TokenId(_) | RevokeRequest::IssuedTo(_) => {
+                return Err(RevokeError::NotLiftable);
+            }
         };
-        let key = revoked.store_key();
+        if !revoked.is_liftable() {
+            return Err(RevokeError::NotLiftable);
+        }
+        self.lift(caller, ChangedBy::from(&caller.identity), &revoked, None).await
+    }
+
+    /// Lifts a revocation that a second admin has approved the lifting of, if its revision is still `base`.
+    pub(in crate::authority::api) async fn lift_at(
+        &self,
+        caller: &Caller,
+        author: ChangedBy<'_>,
+        key: &str,
+        base: Option<Revision>,
+    ) -> Result<(), ProposalError> {
+        let revoked = Revoked::from_store_key(key).ok_or(ProposalError::Unreadable)?;
+        let lifted = self.lift(caller, author, &revoked, base).await.map_err(ProposalError::Revocation)?;
+        if lifted.warnings.is_empty() { Ok(()) } else { Err(ProposalError::Outdated) }
+    }
+
+    async fn lift(
+        &self,
+        caller: &Caller,
+        author: ChangedBy<'_>,
+        revoked: &Revoked,
+        base: Option<Revision>,
+    ) -> Result<RevokeOutcome, RevokeError> {
+        let (view, key) = (&caller.view, revoked.store_key());
         // In the view of a caller whose request was admitted, none of the caller's own is in effect. One that was made
         // since is not the caller's to lift.
-        let own = view.is_of_peer(&revoked, &caller.identity);
+        let own = view.is_of_peer(revoked, &caller.identity);
         for _ in 0..ATTEMPTS {
             let (present, expected) = if own { (None, Expected::Any) } else { self.stored_revocation(&key).await? };
-            let Some(present) = present.filter(|present| present.is_in_effect(view.now)) else {
+            let is_base = base.is_none_or(|base| expected == Expected::At(base));
+            let Some(present) = present.filter(|present| is_base && present.is_in_effect(view.now)) else {
                 return Ok(RevokeOutcome { warnings: vec![RevokeWarning::NotRevoked], until: None });
             };
-            let by = caller.identity.to_string();
+            if let (true, Expected::At(base)) = (self.holds(author, ControlledKind::Revocation), expected) {
+                let (change, base) = (ProposedChange::Lift, Some(base));
+                let wanted = Wanted { kind: ControlledKind::Revocation, name: &key, change, metadata: None, base };
+                return Err(RevokeError::Held(self.propose(author, wanted).await?));
+            }
+            let by = author.name();
             let kept = ChangeRecord::new("lifted", (&by, view.now, None), (Some(&present), None::<&RevocationRecord>));
+            let kept = kept.approved_by(author.approver());
             let lifted = revoked.lifted(present, view.now, &by);
             let change = lifting(&key, expected, lifted.as_ref()).ok_or(RevokeError::Unavailable)?;
-            let change = self.with_change(&key, &kept, change).await?;
+            let change = self.with_change(&key, &kept, author.consent.used_in(change)).await?;
             let entry = lifted.map(Entry::Revocation);
             if let Some(revision) = self.attempt(unless_revoked(change, caller, &[], &key), &key, &[]).await? {
                 self.apply_write(&key, entry, revision);
-                self.record_revocation(&by, &revoked, ("lifted", None), revision);
+                self.record_revocation((&by, author.approver()), revoked, ("lifted", None), revision);
                 return Ok(RevokeOutcome::default());
             }
         }

@@ -6,6 +6,9 @@
 use std::collections::BTreeMap;
 
 use crate::authority::Authority;
+use crate::authority::access::ChangedBy;
+use crate::authority::access::ControlledKind;
+use crate::authority::api::held::Wanted;
 use crate::authority::api::hsm::Made;
 use crate::authority::api::key_change::Change;
 use crate::authority::api::key_change::GUARD;
@@ -14,6 +17,7 @@ use crate::authority::clock::Timestamp;
 use crate::authority::decision::KeyChangeError;
 use crate::authority::decision::KeyRevoked;
 use crate::authority::decision::MAX_REASON_BYTES;
+use crate::authority::decision::ProposalError;
 use crate::authority::decision::Rotated;
 use crate::authority::keys::KEYS;
 use crate::authority::keys::KEYS_INDEX;
@@ -23,13 +27,12 @@ use crate::authority::keys::KeyRevocation;
 use crate::authority::keys::KeyStage;
 use crate::authority::keys::SigningAlgorithm;
 use crate::authority::keys::SigningKeys;
-use crate::authority::keys::StoredKey;
 use crate::authority::records::ChangeRecord;
 use crate::authority::reference::Refused;
 use crate::authority::state::Caller;
-use crate::authority::state::Entry;
 use crate::authority::state::KeyStep;
 use crate::authority::state::KeyTimes;
+use crate::authority::state::ProposedChange;
 use crate::authority::state::due_key_step;
 use crate::authority::state::ended_keys;
 use crate::authority::store::Expected;
@@ -83,7 +86,7 @@ impl Authority {
                 continue;
             }
             let change = self.step(&stored, step, now, made).await?;
-            if self.attempt_key_change(change, None, None).await?.is_some() {
+            if self.attempt_key_change(change, (None, None), None).await?.is_some() {
                 break;
             }
         }
@@ -112,17 +115,49 @@ impl Authority {
     /// Publishes a new key, which is to sign next.
     pub async fn rotate_signing_key(&self, caller: &Caller) -> Result<Rotated, Refused<KeyChangeError>> {
         let mut made = None;
-        let rotated = self.rotate(caller, &mut made).await;
+        let rotated = self.rotate(caller, ChangedBy::from(&caller.identity), None, &mut made).await;
         self.discard_unused(made, rotated.as_ref().err().copied()).await;
         rotated.map_err(|error| self.record_key_change_refused(caller, error))
     }
 
-    async fn rotate(&self, caller: &Caller, made: &mut Made) -> Result<Rotated, KeyChangeError> {
-        let by = caller.identity.to_string();
+    /// Publishes a new key as a second admin has approved, if the keys are still those of `base`.
+    pub(in crate::authority::api) async fn rotate_at(
+        &self,
+        caller: &Caller,
+        author: ChangedBy<'_>,
+        base: Option<Revision>,
+    ) -> Result<(), ProposalError> {
+        let mut made = None;
+        let base = base.map_or(Expected::Absent, Expected::At);
+        let rotated = self.rotate(caller, author, Some(base), &mut made).await;
+        self.discard_unused(made, rotated.as_ref().err().copied()).await;
+        match rotated {
+            Ok(Rotated { was_pending: false, .. }) => Ok(()),
+            Ok(_) | Err(KeyChangeError::Contended) => Err(ProposalError::Outdated),
+            Err(error) => Err(ProposalError::Key(error)),
+        }
+    }
+
+    async fn rotate(
+        &self,
+        caller: &Caller,
+        author: ChangedBy<'_>,
+        base: Option<Expected>,
+        made: &mut Made,
+    ) -> Result<Rotated, KeyChangeError> {
+        let (by, kind) = (author.name(), ControlledKind::SigningKey);
         for _ in 0..ATTEMPTS {
             let stored = self.stored_keys().await?;
             if let Some(next) = stored.keys.next_key() {
                 return Ok(Rotated { next: next.clone(), was_pending: true });
+            }
+            if base.is_some_and(|base| base != stored.guard) {
+                return Err(KeyChangeError::Contended);
+            }
+            if self.holds(author, kind) {
+                let base = if let Expected::At(guard) = stored.guard { Some(guard) } else { None };
+                let wanted = Wanted { kind, name: "", change: ProposedChange::Rotate, metadata: None, base };
+                return Err(KeyChangeError::Held(self.propose(author, wanted).await?));
             }
             let algorithm = stored.keys.algorithm();
             let is_first = stored.keys.active_key().is_none();
@@ -131,8 +166,10 @@ impl Authority {
                 continue;
             }
             let change = self.step(&stored, step, caller.view.now, made).await?;
-            let next = added(&change);
-            if let (Some(next), Some(_)) = (next, self.attempt_key_change(change, Some(&by), None).await?) {
+            let change = Change { transaction: author.consent.used_in(change.transaction), ..change };
+            let next = change.added();
+            let who = (Some(&*by), author.approver());
+            if let (Some(next), Some(_)) = (next, self.attempt_key_change(change, who, author.reason).await?) {
                 return Ok(Rotated { next, was_pending: false });
             }
         }
@@ -181,9 +218,9 @@ impl Authority {
             let change = change.put((Some(present), &record), Some(record.closed()), "revoked")?;
             let signed = stored.keys.active_key().is_none_or(|active| active.key_id().as_str() == kid);
             let change = if signed { self.replace(change, &stored, kid, now, made).await? } else { change };
-            let replaced_by = if signed { added(&change) } else { None };
+            let replaced_by = if signed { change.added() } else { None };
             let change = Change { transaction: change.transaction.taking_away(), ..change };
-            if self.attempt_key_change(change, Some(&by), Some(reason)).await?.is_some() {
+            if self.attempt_key_change(change, (Some(&by), None), Some(reason)).await?.is_some() {
                 return Ok(KeyRevoked { revoked: record.closed(), was_revoked: false, replaced_by });
             }
         }
@@ -331,20 +368,20 @@ impl Authority {
     async fn attempt_key_change(
         &self,
         change: Change,
-        by: Option<&str>,
+        (by, approver): (Option<&str>, Option<&str>),
         comment: Option<&str>,
     ) -> Result<Option<Revision>, KeyChangeError> {
         let Change { mut transaction, entries, events } = change;
         for KeyEvent { kid, change, states: (before, after) } in &events {
             let why = (by.unwrap_or_default(), self.clock.now(), comment);
-            let kept = ChangeRecord::new(change, why, (*before, Some(*after)));
+            let kept = ChangeRecord::new(change, why, (*before, Some(*after))).approved_by(approver);
             transaction = self.with_change(&format!("{KEYS}{kid}"), &kept, transaction).await?;
         }
         match self.store.transact(transaction).await {
             Ok(revision) => {
                 self.apply_writes(entries, revision);
                 for KeyEvent { kid, change, .. } in events {
-                    self.record_key_changed(by, &kid, change, comment, revision);
+                    self.record_key_changed((by, approver), &kid, change, comment, revision);
                 }
                 Ok(Some(revision))
             }
@@ -352,14 +389,4 @@ impl Authority {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// The key that a change lets sign, or publishes.
-fn added(change: &Change) -> Option<StoredKey> {
-    change.entries.iter().find_map(|(_, entry)| match entry {
-        Some(Entry::SigningKey(key)) if !matches!(key.stage(), KeyStage::Retired { .. } | KeyStage::Revoked(_)) => {
-            Some(key.clone())
-        }
-        _ => None,
-    })
 }

@@ -7,9 +7,9 @@ use crate::authority::clock::Timestamp;
 use crate::authority::store::Listing;
 use crate::authority::store::Versioned;
 
-/// The prefixes of keys that belong to the running servers of one store and mean nothing in another: their heartbeats, and
-/// which of them does what one of them should do.
-const OF_SERVERS: [&str; 2] = [REPLICAS, "/leader"];
+/// The prefixes of keys that mean nothing in another store: the heartbeats of the running servers, which of them does what
+/// one of them should do, and what is proposed for revisions of this one.
+const OF_ONE_STORE: [&str; 3] = [REPLICAS, "/leader", "/proposals/"];
 
 /// The prefix of the heartbeats of the servers that share a store. They expire when a server has ended.
 const REPLICAS: &str = "/replicas/";
@@ -50,5 +50,5 @@ pub fn in_use(listing: &Listing) -> Option<&str> {
 /// Whether the record at a key is moved. `/index/` is: its records are written together with what they index, so that they
 /// are right wherever all of them are.
 pub fn is_moved(key: &str) -> bool {
-    key != IMPORT && !OF_SERVERS.iter().any(|prefix| key.starts_with(prefix))
+    key != IMPORT && !OF_ONE_STORE.iter().any(|prefix| key.starts_with(prefix))
 }

@@ -2,6 +2,7 @@
 
 use crate::authority::keys::KeyRecordError;
 use crate::authority::keys::StoredKey;
+use crate::authority::records::Held;
 use crate::authority::store::StoreError;
 
 /// The longest reason of a revocation, in bytes.
@@ -65,6 +66,10 @@ pub enum KeyChangeError {
     #[strum_discriminants(strum(serialize = "KEYS_CHANGED"))]
     #[error("the signing keys were changed at the same time")]
     Contended,
+    /// A second admin has to approve it.
+    #[strum_discriminants(strum(serialize = "PROPOSED"))]
+    #[error(transparent)]
+    Held(Held),
     /// The store does not answer, so that it is not known whether the change was made.
     #[strum_discriminants(strum(serialize = "KEYS_UNAVAILABLE"))]
     #[error("the store is unavailable")]
@@ -74,7 +79,7 @@ pub enum KeyChangeError {
 impl KeyChangeError {
     /// The fixed code of the error.
     pub fn code(self) -> &'static str {
-        KeyChangeErrorCode::from(self).into()
+        if let Self::Held(held) = self { held.code() } else { KeyChangeErrorCode::from(self).into() }
     }
 
     /// Logs which record cannot be used, and why.

@@ -2,6 +2,7 @@
 
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
+use crate::authority::records::Held;
 use crate::authority::registration::ClientId;
 use crate::authority::state::Revoked;
 use crate::authority::store::StoreError;
@@ -91,6 +92,10 @@ pub enum RevokeError {
     /// to none.
     #[error("the caller has revoked as many tokens as it may, and this one is not bound to the caller's certificate")]
     QuotaExceeded,
+    /// A second admin has to approve what lifts it.
+    #[strum_discriminants(strum(serialize = "PROPOSED"))]
+    #[error(transparent)]
+    Held(Held),
     /// The store does not answer, so it is unknown whether the revocation was stored.
     #[strum_discriminants(strum(serialize = "REVOCATION_UNAVAILABLE"))]
     #[error("the store is unavailable")]
@@ -100,7 +105,7 @@ pub enum RevokeError {
 impl RevokeError {
     /// The fixed code of the error.
     pub fn code(self) -> &'static str {
-        RevokeErrorCode::from(self).into()
+        if let Self::Held(held) = self { held.code() } else { RevokeErrorCode::from(self).into() }
     }
 }
 

@@ -8,7 +8,13 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use crate::authority::clock::Timestamp;
+use crate::authority::records::keeping::end_of_day;
+use crate::authority::records::keeping::kept_below;
+use crate::authority::records::keeping::make_room;
 use crate::authority::store::MAX_VALUE_BYTES;
+use crate::authority::store::Store;
+use crate::authority::store::StoreError;
+use crate::authority::store::Transaction;
 use crate::authority::store::UnreadableRecord;
 use crate::authority::store::read_record;
 
@@ -22,6 +28,9 @@ pub const MAX_CHANGES: usize = 64;
 /// The schema of the records that this version writes.
 const SCHEMA: u32 = 1;
 
+/// The schema of those that name who approved the change.
+const WITH_APPROVER: u32 = 2;
+
 /// A change as it is stored.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +42,9 @@ pub struct ChangeRecord {
     pub time: Timestamp,
     /// The identity that made it.
     pub by: String,
+    /// The second admin, who approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
     /// Why, in the words of who made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -46,7 +58,7 @@ pub struct ChangeRecord {
 
 impl ChangeRecord {
     /// A change from one metadata to another.
-    pub(in crate::authority) fn new(
+    pub fn new(
         change: &str,
         (by, time, reason): (&str, Timestamp, Option<&str>),
         (before, after): (Option<impl Serialize>, Option<impl Serialize>),
@@ -56,15 +68,25 @@ impl ChangeRecord {
             change: change.to_owned(),
             time,
             by: by.to_owned(),
+            approved_by: None,
             reason: reason.map(ToOwned::to_owned),
             before: before.and_then(|before| serde_json::to_value(before).ok()),
             made: after.as_ref().and_then(digest),
         }
     }
 
+    /// The same change, as a second admin approved it.
+    #[must_use]
+    pub(in crate::authority) fn approved_by(self, approver: Option<&str>) -> Self {
+        match approver {
+            Some(approver) => Self { schema: WITH_APPROVER, approved_by: Some(approver.to_owned()), ..self },
+            None => self,
+        }
+    }
+
     /// Reads the value that is stored under a key of the history.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, UnreadableRecord> {
-        read_record(bytes, SCHEMA)
+        read_record(bytes, WITH_APPROVER)
     }
 
     /// The value to store, without what was before where that makes it too large.
@@ -86,6 +108,8 @@ pub struct RegistrationChange<M> {
     pub time: Timestamp,
     /// The identity that made it.
     pub by: String,
+    /// The second admin, who approved it.
+    pub approved_by: Option<String>,
     /// Why, in the words of who made it.
     pub reason: Option<String>,
     /// Its number among the changes of the registration, from 1 on.
@@ -118,4 +142,23 @@ pub(in crate::authority) fn key(prefix: &str, number: u64, suffix: &str) -> Stri
 /// The number of the change with this key.
 pub(in crate::authority) fn number(prefix: &str, key: &str) -> Option<u64> {
     key.strip_prefix(prefix)?.split('-').next()?.parse().ok()
+}
+
+/// Adds what is kept of a change of the record at a key to its transaction, until the end of the day of `until`. `chance` is
+/// random.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn kept_with(
+    store: &dyn Store,
+    (key, change): (&str, &ChangeRecord),
+    (until, chance): (Timestamp, [u8; 4]),
+    transaction: Transaction,
+) -> Result<Transaction, StoreError> {
+    let prefix = prefix(key);
+    let kept = kept_below(store, &prefix, MAX_CHANGES).await?;
+    let last = kept.last().and_then(|key| number(&prefix, key));
+    let key = self::key(&prefix, last.unwrap_or_default().saturating_add(1), &hex::encode(chance));
+    let value = change.to_bytes().map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    Ok(make_room(transaction.put_until(&key, value, end_of_day(until)), (kept.iter(), MAX_CHANGES)))
 }

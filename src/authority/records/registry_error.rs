@@ -1,5 +1,6 @@
 //! Errors of the registry.
 
+use crate::authority::records::held::Held;
 use crate::authority::store::StoreError;
 use crate::authority::store::TooNew;
 
@@ -158,6 +159,9 @@ pub enum RegistryError {
     /// The registration does not lie within a grant of the caller.
     #[error(transparent)]
     NotGranted(#[from] NotGranted),
+    /// A second admin has to approve it.
+    #[error(transparent)]
+    Held(#[from] Held),
     /// The store does not respond, or the system has no random bytes.
     #[error("the registry is unavailable")]
     Unavailable,
@@ -187,6 +191,7 @@ impl RegistryError {
             Self::FeatureNotEnabled { .. } => "FEATURE_NOT_ENABLED",
             Self::ReplicaTooOld(_) => OldReplica::CODE,
             Self::NotGranted(_) => NotGranted::CODE,
+            Self::Held(held) => held.code(),
             Self::Unavailable => "REGISTRY_UNAVAILABLE",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::authority::records::Held;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::records::NotGranted;
 use crate::authority::records::RegistryError;
@@ -52,6 +53,9 @@ pub enum DynamicRegistrationError {
     /// The client does not lie within a grant of the caller.
     #[error(transparent)]
     NotGranted(#[from] NotGranted),
+    /// A second admin has to approve it.
+    #[error(transparent)]
+    Held(#[from] Held),
     /// The store is unavailable.
     #[error("the registry is unavailable")]
     Unavailable,
@@ -62,6 +66,7 @@ impl From<RegistryError> for DynamicRegistrationError {
         match error {
             RegistryError::Invalid(invalid) => Self::Invalid(invalid),
             RegistryError::NotGranted(beyond) => Self::NotGranted(beyond),
+            RegistryError::Held(held) => Self::Held(held),
             RegistryError::Exists(_) => Self::Invalid(invalid("client_id", "is registered already")),
             RegistryError::IdentityTaken(_) => Self::Invalid(invalid("spiffe_id", "is registered already")),
             RegistryError::TooLarge(_) => Self::Invalid(invalid("jwks", "is too large")),

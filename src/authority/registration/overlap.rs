@@ -85,6 +85,14 @@ fn claimed(registration: &ClientRegistration) -> Option<SpiffeClaim> {
 }
 
 impl Directory {
+    /// Whether a workload that a registration is for would have another one without it. It looks at all registrations.
+    pub(in crate::authority) fn is_covered_besides(&self, registration: &ClientRegistration) -> bool {
+        let Some(claim) = claimed(registration) else { return false };
+        let besides = |client: &RegisteredClient| client.registration.client_id != registration.client_id;
+        let mut others = self.overlapping(&claim).into_iter().filter(|(client, _)| besides(client));
+        others.any(|(_, overlap)| matches!(overlap, Overlap::Wider | Overlap::Same))
+    }
+
     /// The registrations that have SPIFFE IDs in common with a pattern, the widest first. It looks at all registrations.
     pub fn overlapping(&self, pattern: &SpiffeClaim) -> Vec<(Arc<RegisteredClient>, Overlap)> {
         let mut found: Vec<_> = self

@@ -34,6 +34,12 @@ pub struct DeletedResource {
 }
 
 impl DeletedResource {
+    /// What it named and was about.
+    pub(in crate::authority) fn names(&self) -> Vec<String> {
+        let named = [&self.audience].into_iter().chain(&self.authorities).chain(&self.destination_principals);
+        named.cloned().collect()
+    }
+
     /// The mark of a resource that is deleted now.
     pub fn new(metadata: &ResourceMetadata, now: Timestamp, by: &str) -> Self {
         Self {

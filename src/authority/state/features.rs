@@ -11,7 +11,10 @@ use crate::authority::access::GRANTS;
 use crate::authority::clock::Timestamp;
 use crate::authority::keys::RECEIPT_KEY_SCHEMA;
 use crate::authority::keys::RECEIPT_KEYS;
+use crate::authority::records::Held;
 use crate::authority::records::OldReplica;
+use crate::authority::records::PROPOSAL_SCHEMA;
+use crate::authority::records::PROPOSALS;
 use crate::authority::registration::CLIENT_BY_ISSUER;
 use crate::authority::registration::CLIENT_WITH_EXCHANGE;
 use crate::authority::registration::CLIENT_WITH_MANAGER;
@@ -49,6 +52,8 @@ pub enum Feature {
     Exchange,
     /// Clients by `issuer_jwt`.
     IssuerJwt,
+    /// Changes that wait for a second admin.
+    DualControl,
 }
 
 impl Feature {
@@ -70,6 +75,7 @@ impl Feature {
             Self::ManagedBy => "clients and resources may say what manages them",
             Self::Exchange => "clients and resources may say who acts for whom",
             Self::IssuerJwt => "clients may authenticate by JWTs of trusted issuers",
+            Self::DualControl => "changes may wait for a second admin",
             Self::TeamGrants => "teams' admins may be granted to register what is theirs",
         }
     }
@@ -87,6 +93,7 @@ impl Feature {
                 (RECEIPT_KEYS, RECEIPT_KEY_SCHEMA),
             ],
             Self::IssuerJwt => &[(CLIENTS, CLIENT_BY_ISSUER)],
+            Self::DualControl => &[(PROPOSALS, PROPOSAL_SCHEMA)],
         }
     }
 
@@ -116,6 +123,9 @@ pub enum FeatureError {
     /// A replica that runs cannot read what the feature writes.
     #[error("{0}")]
     ReplicaTooOld(OldReplica),
+    /// A second admin has to approve it.
+    #[error(transparent)]
+    Held(Held),
     /// The store does not answer.
     #[error("the store is unavailable")]
     Unavailable,
@@ -127,6 +137,7 @@ impl FeatureError {
         match self {
             Self::NotFound => "FEATURE_NOT_FOUND",
             Self::ReplicaTooOld(_) => OldReplica::CODE,
+            Self::Held(held) => held.code(),
             Self::Unavailable => "STORE_UNAVAILABLE",
         }
     }

@@ -56,6 +56,16 @@ impl View {
         Some(left.first()?.names().chain([Revoked::Role(GrantedRole::Admin)]).collect())
     }
 
+    /// Whether the present revocations refuse a peer of which this is known.
+    pub(super) fn refuses(
+        &self,
+        id: Option<&SpiffeId>,
+        thumbprint: Option<CertificateThumbprint>,
+        clients: Vec<Arc<RegisteredClient>>,
+    ) -> bool {
+        self.is_refused(&KnownPeer { id, thumbprint, clients })
+    }
+
     /// The names by which a revocation refuses this peer, but for its roles.
     pub fn names_of(&self, peer: &PeerIdentity) -> Vec<Revoked> {
         let clients = self.snapshot.clients_of(peer, self.now);

@@ -8,6 +8,8 @@ use crate::authority::keys::KEYS;
 use crate::authority::keys::NEWEST_KEY_SCHEMA;
 use crate::authority::keys::RECEIPT_KEY_SCHEMA;
 use crate::authority::keys::RECEIPT_KEYS;
+use crate::authority::records::PROPOSAL_SCHEMA;
+use crate::authority::records::PROPOSALS;
 use crate::authority::records::Registration as _;
 use crate::authority::registration::CLIENTS;
 use crate::authority::registration::ClientRegistration;
@@ -56,7 +58,7 @@ pub(super) struct RecordKind {
 }
 
 /// The kinds of records that have schemas.
-pub(super) const KINDS: [RecordKind; 12] = [
+pub(super) const KINDS: [RecordKind; 13] = [
     kind(CLIENTS, "client", ClientRegistration::SCHEMA, Effect::Suspends),
     kind(RESOURCES, "resource", ProtectedResource::SCHEMA, Effect::Suspends),
     // Its audience is denied, as with one that can be read.
@@ -72,6 +74,8 @@ pub(super) const KINDS: [RecordKind; 12] = [
     kind(ROLES, "role", NONE, Effect::Forbids),
     kind(GRANTS, "grant", GRANT_SCHEMA, Effect::Suspends),
     kind(LINEAGES, "succession", lineages::SCHEMA, Effect::Nothing),
+    // It waits, and is made by nobody.
+    kind(PROPOSALS, "proposal", PROPOSAL_SCHEMA, Effect::Nothing),
     kind(FEATURES, "feature", features::SCHEMA, Effect::Nothing),
 ];
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use spiffe::SpiffeId;
+
 use crate::authority::access::RegisteredGrant;
 use crate::authority::access::RoleGrants;
 use crate::authority::access::Roles;
@@ -81,7 +83,11 @@ impl View {
 
     /// The grants that a peer holds: those of which its SPIFFE ID is an admin.
     pub fn grants_of(&self, peer: &PeerIdentity) -> Vec<Arc<RegisteredGrant>> {
-        let Some(id) = peer.spiffe_id() else { return Vec::new() };
+        peer.spiffe_id().map(|id| self.grants_held_by(id)).unwrap_or_default()
+    }
+
+    /// The grants that the holder of a SPIFFE ID has.
+    pub fn grants_held_by(&self, id: &SpiffeId) -> Vec<Arc<RegisteredGrant>> {
         let held =
             self.snapshot.grants.all().filter(|grant| grant.suspended.is_none() && grant.registration.is_held_by(id));
         held.map(Arc::clone).collect()

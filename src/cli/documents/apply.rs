@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
@@ -10,10 +11,12 @@ use tonic::Status;
 use tonic_types::StatusExt as _;
 
 use crate::apply::Applied;
-use crate::apply::Document as _;
+use crate::apply::Conditions;
+use crate::apply::Document;
 use crate::apply::Journal;
 use crate::apply::Mode;
 use crate::apply::Outcome;
+use crate::apply::Registry;
 use crate::apply::apply;
 use crate::apply::check;
 use crate::apply::undo;
@@ -29,7 +32,10 @@ use crate::cli::documents::sources::Collected;
 use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
+use crate::cli::progress;
+use crate::cli::proposals;
 use crate::cli::status;
+use crate::client::connection::Channel;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ApplyArguments {
@@ -85,7 +91,7 @@ pub(in crate::cli) async fn run<K: Registered>(
     conditions.allow_report = allow_report;
     let mut registry = documents::open(&arguments.connection).await?;
     // The first round only validates, so that a document that the server refuses is found before anything is written.
-    let checked = check(&mut registry, &documents, &conditions).await;
+    let checked = checked(&mut registry, &documents, &conditions).await;
     let warnings = warnings::<K>(&documents, &checked);
     if arguments.dry_run {
         print::<K>(&checked, Mode::Check, format)?;
@@ -99,7 +105,7 @@ pub(in crate::cli) async fn run<K: Registered>(
     }
     refused_for(&warnings, arguments.strict)?;
     let mut journal = Journal::default();
-    let written = write(&mut registry, &documents, (&arguments.reason(), &conditions), &mut journal).await;
+    let written = written(&mut registry, &documents, (&arguments.reason(), &conditions), &mut journal).await;
     if let Some(refused) = refusal::<K>(&written) {
         return Err(refused.of(&undone(&undo(&mut registry, journal).await)));
     }
@@ -110,7 +116,29 @@ pub(in crate::cli) async fn run<K: Registered>(
     for note in K::contradictions(&mut registry, is_applied).await? {
         output::note(&note);
     }
-    Ok(())
+    waiting(proposed(&written))
+}
+
+/// Has the server validate documents, and shows how far it is.
+pub(in crate::cli::documents) async fn checked<D: Document>(
+    registry: &mut Registry<Channel>,
+    documents: &[D],
+    conditions: &Conditions,
+) -> Vec<Applied> {
+    let conditions = Conditions { done: Arc::default(), ..conditions.clone() };
+    progress::shown(("checked", documents.len()), &conditions.done, check(registry, documents, &conditions)).await
+}
+
+/// Writes documents, and shows how far it is.
+pub(in crate::cli::documents) async fn written<D: Document>(
+    registry: &mut Registry<Channel>,
+    documents: &[D],
+    (reason, conditions): (&str, &Conditions),
+    journal: &mut Journal<D>,
+) -> Vec<Applied> {
+    let conditions = Conditions { done: Arc::default(), ..conditions.clone() };
+    let writing = write(registry, documents, (reason, &conditions), journal);
+    progress::shown(("written", documents.len()), &conditions.done, writing).await
 }
 
 /// The warnings about documents that were checked, the server's after those that need none.
@@ -206,20 +234,30 @@ pub(in crate::cli::documents) struct Line {
     field: &'static str,
     name: String,
     result: &'static str,
+    /// The identifier of what waits for a second admin.
+    proposal: Option<String>,
     /// How long tokens that are denied from now on would have lived.
     denied: Option<String>,
 }
 
+impl Line {
+    /// Whether it is about the record of this name.
+    pub(in crate::cli::documents) fn is_of(&self, name: &str) -> bool {
+        self.name == name
+    }
+}
+
 /// A record that is deleted because no document registers it.
 pub(in crate::cli::documents) fn deleted(field: &'static str, name: &str) -> Line {
-    Line { field, name: name.to_owned(), result: DELETED, denied: None }
+    Line { field, name: name.to_owned(), result: DELETED, proposal: None, denied: None }
 }
 
 /// The documents that were not refused.
 pub(in crate::cli::documents) fn lines<K: Registered>(applied: &[Applied]) -> Vec<Line> {
     let line = |Applied { name, outcome, denied_tokens, .. }: &Applied| {
         let denied = denied_tokens.map(|lifetime| humantime::format_duration(lifetime).to_string());
-        Some(Line { field: K::NAME, name: name.clone(), result: result(outcome)?, denied })
+        let proposal = if let Outcome::Proposed(id) = outcome { Some(id.clone()) } else { None };
+        Some(Line { field: K::NAME, name: name.clone(), result: result(outcome)?, proposal, denied })
     };
     applied.iter().filter_map(line).collect()
 }
@@ -228,13 +266,14 @@ pub(in crate::cli::documents) fn print_lines(lines: Vec<Line>, mode: Mode, forma
     match format {
         Format::Text => {
             let summary = summary(&lines, mode);
-            for Line { name, result, denied, .. } in lines {
+            for Line { name, result, proposal, denied, .. } in lines {
                 let would = if mode == Mode::Check && result != UNCHANGED { "would be " } else { "" };
                 let denied = denied.map_or_else(String::new, |lifetime| {
                     let verb = if mode == Mode::Check { "would be" } else { "are" };
                     format!(": its authentication changes, and tokens issued before, with up to {lifetime} left, {verb} denied")
                 });
-                output::print(&format!("{name} {would}{result}{denied}"))?;
+                let proposal = proposal.map_or_else(String::new, |id| format!(" as {id}"));
+                output::print(&format!("{name} {would}{result}{proposal}{denied}"))?;
             }
             if let Some(summary) = summary {
                 output::note(&summary);
@@ -243,8 +282,11 @@ pub(in crate::cli::documents) fn print_lines(lines: Vec<Line>, mode: Mode, forma
         }
         Format::Json => {
             let dry_run = mode == Mode::Check;
-            let object = |Line { field, name, result, denied }: Line| {
+            let object = |Line { field, name, result, proposal, denied }: Line| {
                 let mut object = json!({ (field): name, "result": result, "dry_run": dry_run });
+                if let (Some(members), Some(proposal)) = (object.as_object_mut(), proposal) {
+                    members.insert("proposal".to_owned(), proposal.into());
+                }
                 if let (Some(members), Some(lifetime)) = (object.as_object_mut(), denied) {
                     members.insert("denied_tokens_lifetime".to_owned(), lifetime.into());
                 }
@@ -253,6 +295,22 @@ pub(in crate::cli::documents) fn print_lines(lines: Vec<Line>, mode: Mode, forma
             output::print_json(&lines.into_iter().map(object).collect::<Vec<_>>())
         }
     }
+}
+
+/// The identifiers of the changes that wait for a second admin.
+pub(in crate::cli::documents) fn proposed(applied: &[Applied]) -> Vec<String> {
+    let proposal = |one: &Applied| if let Outcome::Proposed(id) = &one.outcome { Some(id.clone()) } else { None };
+    applied.iter().filter_map(proposal).collect()
+}
+
+/// The identifiers of those among lines.
+pub(in crate::cli::documents) fn proposed_lines(lines: &[Line]) -> Vec<String> {
+    lines.iter().filter_map(|line| line.proposal.clone()).collect()
+}
+
+/// The error that changes wait for a second admin, if any do.
+pub(in crate::cli::documents) fn waiting(proposals: Vec<String>) -> Result<(), CommandError> {
+    if proposals.is_empty() { Ok(()) } else { Err(proposals::waiting(&proposals)) }
 }
 
 /// How many documents came to which result, where there are several.
@@ -264,7 +322,7 @@ fn summary(lines: &[Line], mode: Mode) -> Option<String> {
         0 => None,
         count => Some(format!("{count} {result}")),
     };
-    let counts: Vec<String> = [CREATED, UPDATED, UNCHANGED, DELETED].into_iter().filter_map(of).collect();
+    let counts: Vec<String> = [CREATED, UPDATED, UNCHANGED, PROPOSED, DELETED].into_iter().filter_map(of).collect();
     let written = if mode == Mode::Check { "; nothing is written" } else { "" };
     Some(format!("{} documents: {}{written}", lines.len(), counts.join(", ")))
 }
@@ -276,7 +334,7 @@ pub(in crate::cli::documents) fn refusal<K: Registered>(applied: &[Applied]) -> 
             let error = status::explain(refused, K::NEEDS).of(name);
             Some(if is_retryable(refused) { error } else { error.not_retryable() })
         }
-        Outcome::Created | Outcome::Updated | Outcome::Unchanged => None,
+        Outcome::Created | Outcome::Updated | Outcome::Unchanged | Outcome::Proposed(_) => None,
     })
 }
 
@@ -311,6 +369,7 @@ fn is_retryable(refused: &Status) -> bool {
 const CREATED: &str = "created";
 const UPDATED: &str = "updated";
 const UNCHANGED: &str = "unchanged";
+const PROPOSED: &str = "proposed";
 const DELETED: &str = "deleted";
 
 fn result(outcome: &Outcome) -> Option<&'static str> {
@@ -318,6 +377,7 @@ fn result(outcome: &Outcome) -> Option<&'static str> {
         Outcome::Created => Some(CREATED),
         Outcome::Updated => Some(UPDATED),
         Outcome::Unchanged => Some(UNCHANGED),
+        Outcome::Proposed(_) => Some(PROPOSED),
         Outcome::Refused(_) => None,
     }
 }

@@ -6,22 +6,23 @@ use crate::apply::Applied;
 use crate::apply::Journal;
 use crate::apply::Mode;
 use crate::apply::Registry;
-use crate::apply::check;
 use crate::apply::undo;
-use crate::apply::write;
 use crate::authority::access::GrantMetadata;
 use crate::cli::client::yaml::ClientYaml;
 use crate::cli::documents;
 use crate::cli::documents::Registered;
+use crate::cli::documents::apply;
 use crate::cli::documents::apply::ApplyArguments;
 use crate::cli::documents::apply::Line;
 use crate::cli::documents::apply::NOTHING_WRITTEN;
 use crate::cli::documents::apply::lines;
 use crate::cli::documents::apply::print_lines;
 use crate::cli::documents::apply::print_warnings;
+use crate::cli::documents::apply::proposed_lines;
 use crate::cli::documents::apply::refusal;
 use crate::cli::documents::apply::refused_for;
 use crate::cli::documents::apply::undone;
+use crate::cli::documents::apply::waiting;
 use crate::cli::documents::apply::warnings;
 use crate::cli::documents::prune;
 use crate::cli::documents::prune::Unwanted;
@@ -94,11 +95,13 @@ pub(in crate::cli) async fn run(arguments: ApplyAllArguments, format: Format) ->
     let changed_resources = written.write(&mut registry, &documents.resources, &reason).await;
     let Some(refused) = written.refused else {
         let deleted: Vec<Line> = gone.lines().collect();
-        gone.delete(&mut registry, &reason).await?;
-        written.lines.extend(deleted);
+        let kept = gone.delete(&mut registry, &reason).await?;
+        let mut proposals = proposed_lines(&written.lines);
+        written.lines.extend(deleted.into_iter().filter(|line| !kept.iter().any(|(name, _)| line.is_of(name))));
+        proposals.extend(kept.into_iter().map(|(_, proposal)| proposal));
         print_lines(written.lines, Mode::Write, format)?;
         print_warnings(&warned);
-        return Ok(());
+        return waiting(proposals);
     };
     let mut kept = undo(&mut registry, changed_resources).await;
     kept.extend(undo(&mut registry, changed_clients).await);
@@ -152,10 +155,16 @@ impl Gone {
     }
 
     /// Resources go before the clients that may ask for tokens for them.
-    async fn delete(self, registry: &mut Registry<Channel>, reason: &str) -> Result<(), CommandError> {
-        prune::delete::<ResourceYaml>(registry, self.resources, reason).await?;
-        prune::delete::<ClientYaml>(registry, self.clients, reason).await?;
-        prune::delete::<GrantMetadata>(registry, self.grants, reason).await
+    /// Returns the names of those whose deletion waits for a second admin, with its identifier.
+    async fn delete(
+        self,
+        registry: &mut Registry<Channel>,
+        reason: &str,
+    ) -> Result<Vec<(String, String)>, CommandError> {
+        let mut kept = prune::delete::<ResourceYaml>(registry, self.resources, reason).await?;
+        kept.extend(prune::delete::<ClientYaml>(registry, self.clients, reason).await?);
+        kept.extend(prune::delete::<GrantMetadata>(registry, self.grants, reason).await?);
+        Ok(kept)
     }
 }
 
@@ -171,7 +180,7 @@ impl Round {
     /// Has the server validate documents of a kind, unless one was refused before.
     async fn check<K: Registered>(&mut self, registry: &mut Registry<Channel>, collected: &Collected<K>) {
         if self.refused.is_none() {
-            let checked = check(registry, &collected.documents, &collected.conditions).await;
+            let checked = apply::checked(registry, &collected.documents, &collected.conditions).await;
             self.add::<K>(&checked);
             self.warned.extend(warnings::<K>(&collected.documents, &checked));
         }
@@ -187,7 +196,7 @@ impl Round {
         let mut changed = Journal::default();
         if self.refused.is_none() {
             let Collected { documents, conditions, .. } = collected;
-            self.add::<K>(&write(registry, documents, (reason, conditions), &mut changed).await);
+            self.add::<K>(&apply::written(registry, documents, (reason, conditions), &mut changed).await);
         }
         changed
     }

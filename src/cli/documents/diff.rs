@@ -84,7 +84,7 @@ const MARKS: [(&str, Colour); 2] = [("+", Colour::Green), ("-", Colour::Red)];
 
 fn differs(applied: &Applied) -> bool {
     match applied.outcome {
-        Outcome::Created | Outcome::Updated => true,
+        Outcome::Created | Outcome::Updated | Outcome::Proposed(_) => true,
         Outcome::Unchanged | Outcome::Refused(_) => false,
     }
 }
@@ -105,7 +105,7 @@ fn text<K: Registered>(checked: &[Applied]) -> Result<(), CommandError> {
 }
 
 /// A line for a difference.
-pub(in crate::cli::documents) fn line(Difference { field, from, to }: &Difference) -> String {
+pub(in crate::cli) fn line(Difference { field, from, to }: &Difference) -> String {
     match (from, to) {
         (Some(from), Some(to)) => format!("  {field}: {} -> {}", shown(from), shown(to)),
         (Some(from), None) => format!("- {field}: {}", shown(from)),

@@ -6,6 +6,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::apply::Conditions;
+use crate::apply::Difference;
 use crate::apply::Document as _;
 use crate::apply::Journal;
 use crate::apply::Mode;
@@ -20,7 +21,9 @@ use crate::cli::documents;
 use crate::cli::documents::Kind;
 use crate::cli::documents::Registered;
 use crate::cli::documents::apply::print;
+use crate::cli::documents::apply::proposed;
 use crate::cli::documents::apply::refusal;
+use crate::cli::documents::apply::waiting;
 use crate::cli::documents::diff;
 use crate::cli::error::CommandError;
 use crate::cli::output;
@@ -177,7 +180,8 @@ async fn history<K: Registered>(
             for (change, is_unknown, differences) in &entries {
                 let reason = if change.reason.is_empty() { String::new() } else { format!("  ({})", change.reason) };
                 let RegistrationChange { number, change: what, changed_by, .. } = change;
-                output::print(&format!("{number}  {}  {what} by {changed_by}{reason}", time(change)))?;
+                let approved = approved(change);
+                output::print(&format!("{number}  {}  {what} by {changed_by}{approved}{reason}", time(change)))?;
                 if *is_unknown {
                     output::print("  what changed is not kept")?;
                 } else if what != "deleted" {
@@ -198,6 +202,7 @@ async fn history<K: Registered>(
                     "time": time(change),
                     "change": change.change,
                     "changed_by": change.changed_by,
+                    "approved_by": output::present(&change.approved_by),
                     "reason": change.reason,
                     "differences": differences,
                 })
@@ -211,25 +216,15 @@ async fn history<K: Registered>(
 async fn states(registry: &mut Registry<Channel>, named: Named, format: Format) -> Result<(), CommandError> {
     let listed = registry.list_changes(ListChangesRequest { registration: Some(named) }).await;
     let changes = listed.map_err(|status| status::explain(&status, Needs::Store))?.into_inner().changes;
-    let states = |change: &RegistrationChange| {
-        let before = match &change.before {
-            Some(Before::StateBefore(state)) => Some(state.clone()),
-            Some(Before::ClientBefore(_) | Before::ResourceBefore(_) | Before::GrantBefore(_)) | None => None,
-        };
-        let after = match &change.after {
-            Some(After::StateAfter(state)) => Some(state.clone()),
-            Some(After::ClientAfter(_) | After::ResourceAfter(_) | After::GrantAfter(_)) | None => None,
-        };
-        (before, after)
-    };
     match format {
         Format::Text => {
             for change in &changes {
-                let (before, after) = states(change);
+                let (before, after) = states_of(change);
                 let reason = if change.reason.is_empty() { String::new() } else { format!("  ({})", change.reason) };
                 let by = if change.changed_by.is_empty() { "the schedule" } else { &change.changed_by };
                 let RegistrationChange { number, change: what, .. } = change;
-                output::print(&format!("{number}  {}  {what} by {by}{reason}", time(change)))?;
+                let approved = approved(change);
+                output::print(&format!("{number}  {}  {what} by {by}{approved}{reason}", time(change)))?;
                 let [before, after] = [before, after].map(|state| state.unwrap_or_else(|| "none".to_owned()));
                 output::print(&format!("  {before} -> {after}"))?;
             }
@@ -240,12 +235,13 @@ async fn states(registry: &mut Registry<Channel>, named: Named, format: Format) 
         }
         Format::Json => {
             let object = |change: &RegistrationChange| {
-                let (before, after) = states(change);
+                let (before, after) = states_of(change);
                 json!({
                     "number": change.number,
                     "time": time(change),
                     "change": change.change,
                     "changed_by": change.changed_by,
+                    "approved_by": output::present(&change.approved_by),
                     "reason": change.reason,
                     "before": before,
                     "after": after,
@@ -254,6 +250,48 @@ async fn states(registry: &mut Registry<Channel>, named: Named, format: Format) 
             output::print_json(&changes.iter().map(object).collect::<Vec<Value>>())
         }
     }
+}
+
+fn states_of(change: &RegistrationChange) -> (Option<String>, Option<String>) {
+    let before = match &change.before {
+        Some(Before::StateBefore(state)) => Some(state.clone()),
+        Some(Before::ClientBefore(_) | Before::ResourceBefore(_) | Before::GrantBefore(_)) | None => None,
+    };
+    let after = match &change.after {
+        Some(After::StateAfter(state)) => Some(state.clone()),
+        Some(After::ClientAfter(_) | After::ResourceAfter(_) | After::GrantAfter(_)) | None => None,
+    };
+    (before, after)
+}
+
+/// The second admin, who approved a change.
+fn approved(RegistrationChange { approved_by, .. }: &RegistrationChange) -> String {
+    if approved_by.is_empty() { String::new() } else { format!(", approved by {approved_by}") }
+}
+
+/// In what a proposed change differs from what is there.
+pub(in crate::cli) fn proposed_differences(
+    kind: &str,
+    change: &RegistrationChange,
+) -> Result<Vec<Difference>, CommandError> {
+    match kind {
+        ClientYaml::KIND => compared::<ClientYaml>(change),
+        ResourceYaml::KIND if !matches!(change.before, Some(Before::StateBefore(_))) => {
+            compared::<ResourceYaml>(change)
+        }
+        GrantMetadata::KIND => compared::<GrantMetadata>(change),
+        _ => {
+            let (before, after) = states_of(change);
+            let [from, to] = [before, after].map(|state| json!({ "state": state }));
+            Ok(differences(&from, &to))
+        }
+    }
+}
+
+fn compared<K: Registered>(change: &RegistrationChange) -> Result<Vec<Difference>, CommandError> {
+    let (before, after) = read::<K>(change)?;
+    let [from, to] = [&before, &after].map(|document| document.as_ref().map(K::metadata));
+    Ok(differences(&from, &to))
 }
 
 fn time(change: &RegistrationChange) -> String {
@@ -316,5 +354,5 @@ async fn roll_back_to<K: Registered>(
             output::print(&diff::line(difference))?;
         }
     }
-    Ok(())
+    waiting(proposed(&applied))
 }

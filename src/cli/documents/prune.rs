@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::apply::Document as _;
 use crate::apply::Registry;
+use crate::apply::proposal_of;
 use crate::cli::documents::Registered;
 use crate::cli::documents::apply::Line;
 use crate::cli::documents::apply::deleted;
@@ -47,18 +48,23 @@ pub(in crate::cli::documents) fn lines<K: Registered>(unwanted: &[Unwanted]) -> 
     unwanted.iter().map(|one| deleted(K::NAME, &one.name))
 }
 
-/// Deletes records, unless they have changed since they were listed: they may be another manager's now.
+/// Deletes records, unless they have changed since they were listed: they may be another manager's now. Returns the names of
+/// those whose deletion waits for a second admin, with its identifier.
 pub(in crate::cli::documents) async fn delete<K: Registered>(
     registry: &mut Registry<Channel>,
     unwanted: Vec<Unwanted>,
     reason: &str,
-) -> Result<(), CommandError> {
+) -> Result<Vec<(String, String)>, CommandError> {
+    let mut kept = Vec::new();
     for Unwanted { name, etag } in unwanted {
         let done = K::Metadata::delete(registry, name.clone(), etag, reason).await;
-        done.map_err(|status| {
-            let error = status::explain(&status, K::NEEDS).of(&name);
-            error.of("the documents are applied, but not all that is to go is deleted")
-        })?;
+        match done {
+            Err(status) if let Some(proposal) = proposal_of(&status) => kept.push((name, proposal)),
+            done => done.map_err(|status| {
+                let error = status::explain(&status, K::NEEDS).of(&name);
+                error.of("the documents are applied, but not all that is to go is deleted")
+            })?,
+        }
     }
-    Ok(())
+    Ok(kept)
 }

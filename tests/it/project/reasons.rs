@@ -30,6 +30,8 @@ use lanyard::authority::evidence::NotForwarded;
 use lanyard::authority::observe::Family;
 use lanyard::authority::observe::HandshakeErrorCode;
 use lanyard::authority::observe::Samples;
+use lanyard::authority::records::Held;
+use lanyard::authority::records::ProposalId;
 use lanyard::authority::reference::Reference;
 use lanyard::authority::reference::ReplicaTag;
 use lanyard::authority::resources::ResourceMetadata;
@@ -167,11 +169,19 @@ fn no_code_has_changed() {
         "NOT_LIFTABLE",
         "LAST_ADMIN",
         "QUOTA_EXCEEDED",
+        "PROPOSED",
         "REVOCATION_UNAVAILABLE",
     ];
     assert_eq!(codes::<RevokeErrorCode>(), revocations);
-    let keys =
-        ["KEY_NOT_FOUND", "INVALID_REQUEST", "KEY_UNREADABLE", "KEY_NOT_MADE", "KEYS_CHANGED", "KEYS_UNAVAILABLE"];
+    let keys = [
+        "KEY_NOT_FOUND",
+        "INVALID_REQUEST",
+        "KEY_UNREADABLE",
+        "KEY_NOT_MADE",
+        "KEYS_CHANGED",
+        "PROPOSED",
+        "KEYS_UNAVAILABLE",
+    ];
     assert_eq!(codes::<KeyChangeErrorCode>(), keys);
 }
 
@@ -391,8 +401,14 @@ fn revoke_error(code: RevokeErrorCode) -> RevokeError {
         RevokeErrorCode::NotLiftable => RevokeError::NotLiftable,
         RevokeErrorCode::LastAdmin => RevokeError::LastAdmin,
         RevokeErrorCode::QuotaExceeded => RevokeError::QuotaExceeded,
+        RevokeErrorCode::Held => RevokeError::Held(proposed()),
         RevokeErrorCode::Unavailable => RevokeError::Unavailable,
     }
+}
+
+/// What is said of a change that waits for a second admin.
+fn proposed() -> Held {
+    Held::Proposed(ProposalId::parse("00-00000000").unwrap())
 }
 
 fn key_change_error(code: KeyChangeErrorCode) -> KeyChangeError {
@@ -402,6 +418,7 @@ fn key_change_error(code: KeyChangeErrorCode) -> KeyChangeError {
         KeyChangeErrorCode::Unreadable => KeyChangeError::Unreadable,
         KeyChangeErrorCode::NotMade => KeyChangeError::NotMade,
         KeyChangeErrorCode::Contended => KeyChangeError::Contended,
+        KeyChangeErrorCode::Held => KeyChangeError::Held(proposed()),
         KeyChangeErrorCode::Unavailable => KeyChangeError::Unavailable,
     }
 }

@@ -38,6 +38,7 @@ async fn applied<D: Document>(registry: &mut Registry<Channel>, documents: &[D],
         Outcome::Created => format!("{name} created"),
         Outcome::Updated => format!("{name} updated"),
         Outcome::Unchanged => format!("{name} unchanged"),
+        Outcome::Proposed(id) => format!("{name} proposed as {id}"),
         Outcome::Refused(status) => format!("{name} {}", reason_of(status)),
     };
     apply(registry, documents, mode).await.iter().map(word).collect()

@@ -11,6 +11,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use lanyard::authority::Authority;
+use lanyard::authority::access::DualControl;
 use lanyard::authority::access::Fronted;
 use lanyard::authority::access::RoleGrants;
 use lanyard::authority::access::RoleHolder;
@@ -117,6 +118,7 @@ impl TestAuthority {
             history: Duration::ZERO,
             exchange: ExchangePolicy::default(),
             txn_tokens: None,
+            dual_control: DualControl::default(),
         };
         change(&mut policy);
         let clock = Arc::new(ManualClock::new(NOW));

@@ -164,6 +164,7 @@ fn write(record: &AuditRecord) {
         AuditEvent::ResourceChanged => resource_changed(record),
         AuditEvent::ClientChanged => client_changed(record),
         AuditEvent::GrantChanged => grant_changed(record),
+        AuditEvent::Proposal => proposal(record),
         AuditEvent::StoreExported => line!(record, admin = actor, revision, remote, listener, "store exported"),
         AuditEvent::FeatureEnabled => feature_enabled(record),
         AuditEvent::SigningKeyChanged => signing_key_changed(record),
@@ -203,7 +204,20 @@ fn client_changed(record: &AuditRecord) {
 fn grant_changed(record: &AuditRecord) {
     let AuditRecord { change, revision, .. } = record;
     let (admin, grant, comment) = (record.actor.as_deref(), record.grant.as_deref(), record.comment.as_deref());
-    line!(record, admin, grant, change, revision, comment, "grant changed");
+    let approved_by = record.approved_by.as_deref();
+    line!(record, admin, approved_by, grant, change, revision, comment, "grant changed");
+}
+
+fn proposal(record: &AuditRecord) {
+    let AuditRecord { change, proposed, feature, revision, .. } = record;
+    let (admin, proposal, comment) = (record.actor.as_deref(), record.proposal.as_deref(), record.comment.as_deref());
+    let client_id = record.client_id.as_deref().map(display);
+    let (resource, grant) = (record.resource.as_deref().map(display), record.grant.as_deref());
+    let key = record.revoked.as_deref();
+    line!(
+        record, admin, proposal, change, proposed, client_id, resource, grant, feature, key, revision, comment,
+        "proposal"
+    );
 }
 
 fn rotation_announced(record: &AuditRecord) {

@@ -59,6 +59,9 @@ impl AuditRecord {
             feature,
             kid,
             comment,
+            approved_by,
+            proposal,
+            proposed,
             request,
             revision,
             until,
@@ -85,7 +88,7 @@ impl AuditRecord {
         texts!(actor, caller, remote, listener, certificate, spiffe_id, subject, client_id, resource);
         texts!(registration, requested, destination, route, principal, jti, delegation, reason, cause, method);
         texts!(path, evidence, bound_to, predecessor, successor, revoked, change, keys, grant, feature, kid);
-        texts!(comment, request);
+        texts!(comment, approved_by, proposal, proposed, request);
         numbers!(revision, until);
         if let Some(reference) = reference {
             take("reference", Member::Text(&reference.to_string()))?;

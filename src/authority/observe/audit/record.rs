@@ -70,6 +70,12 @@ pub struct AuditRecord {
     pub(in crate::authority) kid: Option<String>,
     /// Why an admin made the change, in the admin's words.
     pub(in crate::authority) comment: Option<String>,
+    /// The second admin, who approved the change.
+    pub(in crate::authority) approved_by: Option<String>,
+    /// The identifier of a proposed change.
+    pub(in crate::authority) proposal: Option<String>,
+    /// What is proposed, such as `update`.
+    pub(in crate::authority) proposed: Option<&'static str>,
     /// The kind of a refused request, such as `token`.
     pub(in crate::authority) request: Option<&'static str>,
     /// The revision of the store after the change; of a token that was issued, the revision of its registration.
@@ -128,6 +134,8 @@ pub enum AuditEvent {
     ClientChanged,
     /// A grant to the admins of a team was made, changed or deleted.
     GrantChanged,
+    /// A change that a second admin has to approve was proposed, approved, rejected or withdrawn.
+    Proposal,
     /// An admin read everything that the store holds.
     StoreExported,
     /// An admin enabled a feature of the store.
@@ -166,6 +174,7 @@ impl AuditEvent {
             | Self::ResourceChanged
             | Self::ClientChanged
             | Self::GrantChanged
+            | Self::Proposal
             | Self::StoreExported
             | Self::FeatureEnabled
             | Self::SigningKeyChanged
@@ -240,6 +249,9 @@ impl AuditRecord {
             feature: None,
             kid: None,
             comment: None,
+            approved_by: None,
+            proposal: None,
+            proposed: None,
             request: None,
             revision: None,
             until: None,

@@ -158,7 +158,8 @@ fn a_gap_that_the_chain_tells_in_two_pieces_is_no_removal_and_one_piece_alone_do
             chain.push_event(number, Timestamp(1), event);
         }
     };
-    let lines = [(1, "started"), (2, "test"), (3, "test"), (4, "test")].map(|(number, name)| next(&event(number, name)));
+    let lines =
+        [(1, "started"), (2, "test"), (3, "test"), (4, "test")].map(|(number, name)| next(&event(number, name)));
     let hash = |number: usize| lines[number - 1].last().unwrap().hash.to_text();
     let gap = |first: usize, last: usize| Gap {
         destination: "stdout".to_owned(),
