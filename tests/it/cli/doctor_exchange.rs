@@ -128,7 +128,7 @@ async fn exchangers_that_are_registered_nowhere_are_found_and_patterns_are_not()
     let two = CHECKOUT.replace("checkout']", "checkout', other]");
     let seen = found(&fixture, &[two.clone(), orders.clone()], &[actor.clone()]).await;
     assert_eq!(seen, ["EXCHANGER_NOT_REGISTERED"]);
-    let other = "client_id: other\ntoken_endpoint_auth_method: tls_client_auth\ntls_client_auth_san_dns: other.example\n\
+    let other = "client_id: other\ntoken_endpoint_auth_method: tls_client_auth\ntls_client_auth_san_dns: other.example\nclient_ca: partner\n\
                  audience: ['https://orders.example']\n";
     assert_eq!(found(&fixture, &[two, orders.clone()], &[actor.clone(), other.to_owned()]).await, Vec::<String>::new());
     let pattern = CHECKOUT.replace("checkout']", "*']");

@@ -24,7 +24,7 @@ const RECEIPT: &str = "urn:lanyard:params:oauth:token-type:presentation-receipt"
 const DOCUMENTS: &str = "\
 audience: https://checkout.example
 scope: checkout.submit
-receipts: {exchangers: [spiffe://prod.example/checkout]}
+receipts: {exchangers: [spiffe://prod.example/checkout], ttl: 60s}
 ---
 audience: https://orders.example
 scope: orders.read orders.write
@@ -126,16 +126,15 @@ fn spring_security_exchanges_a_receipt() {
     }
     let Some(mut maven) = tools::maven(folder.path()) else { return };
     let Some(fixture) = TestAuthority::start() else { return };
-    run(maven.arg("compile")).ok();
+    // The dependencies are copied beside the classes, so that Maven does not start within the lifetime of the receipt.
+    run(maven.args(["compile", "dependency:copy-dependencies", "-DoutputDirectory=lib"])).ok();
     let make = fixture.make();
     let receipt = receipt(&fixture, &make);
     let endpoint = format!("{}/oauth2/token", fixture.files.server);
-    let arguments = [&*endpoint, CLIENT_ID, "checkout", &receipt, RECEIPT, ORDERS, text(&fixture.files.dir)];
-    let mut maven = tools::maven(folder.path()).unwrap();
-    maven.args(["exec:java", &format!("-Dexec.args={}", arguments.join(" "))]);
-    // Maven ends its colours, of which there are none.
-    let reported = run(&mut maven).ok().replace("\u{1b}[0m", "");
-    let reported: Value = serde_json::from_str(&reported).unwrap_or_else(|error| panic!("{error}: {reported}"));
+    let mut java = tools::java().unwrap();
+    java.current_dir(folder.path()).args(["-cp", "target/classes:lib/*", "SpringExchange"]);
+    java.args([&*endpoint, CLIENT_ID, "checkout", &receipt, RECEIPT, ORDERS]).arg(&fixture.files.dir);
+    let reported = run(&mut java).json(0);
     delegates(&make, &reported["exchanged"]);
     let refused = ["scope", "target", "subject"].map(|one| reported[one].as_str().unwrap().to_owned());
     assert_eq!(refused, ["invalid_scope", "invalid_target", "invalid_request"]);
