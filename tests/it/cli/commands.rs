@@ -74,7 +74,7 @@ fn what_get_prints_can_be_applied_again_and_what_is_deleted_is_gone() {
 
     let list = files.run("admin", &["client", "list"]).ok();
     let lines: Vec<&str> = list.lines().collect();
-    assert!(lines[0].starts_with("CLIENT_ID") && lines.len() == 5, "{list}");
+    assert!(lines[0].starts_with("CLIENT_ID") && lines.len() == 6, "{list}");
     let list = files.run("admin", &["client", "list", "-o", "json"]).json(0);
     let names: Vec<&Value> = list.as_array().unwrap().iter().map(|client| &client["client_id"]).collect();
     assert_eq!(
@@ -152,7 +152,7 @@ fn a_token_is_had_looked_into_and_evaluated() {
     let issued = files.run("workload", &["token", "get", "-o", "json"]).json(0);
     assert_eq!(issued["token_type"], "Bearer");
     assert_eq!(issued["expires_in"], 300);
-    assert_eq!(issued["scope"], "orders.read orders.write");
+    assert_eq!(issued["scope"], "orders.read orders.write relay.call");
     let narrow =
         files.run("workload", &["token", "get", "--scope", "orders.read", "--audience", AUDIENCE, "-o", "json"]);
     assert_eq!(narrow.json(0)["scope"], "orders.read");

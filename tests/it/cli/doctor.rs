@@ -45,7 +45,7 @@ fn in_a_healthy_set_up_whose_server_runs_nothing_is_found() {
     let seen = fixture.seen();
     seen.healthy();
     // The process that holds the store has opened its keys, and knows its resources.
-    assert_eq!(seen.checks("not_checked"), ["resource", "key_encryption_key"], "{seen:#?}");
+    assert_eq!(seen.checks("not_checked"), ["resource", "exchange", "key_encryption_key"], "{seen:#?}");
     assert_eq!(seen.checks("ok").iter().filter(|check| **check == "listener").count(), 3);
     assert!(seen.checks("ok").contains(&"clock"), "{seen:#?}");
     let reported = run(&mut fixture.doctor()).ok();
@@ -185,7 +185,7 @@ fn a_damaged_store_is_found_and_not_touched() {
     let before = contents(&fixture.path("volume"));
     let seen = fixture.seen();
     seen.only("STORE_DAMAGED");
-    assert_eq!(seen.checks("not_checked"), ["resource", "key_encryption_key", "clock"]);
+    assert_eq!(seen.checks("not_checked"), ["resource", "exchange", "key_encryption_key", "clock"]);
     assert!(contents(&fixture.path("volume")) == before);
     fs::remove_file(log).unwrap();
     fixture.seen().only("STORE_DAMAGED");

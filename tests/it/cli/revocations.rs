@@ -64,7 +64,10 @@ fn the_last_admin_is_revoked_only_with_yes() {
 fn revocations_are_listed_and_shown_with_the_clients_that_they_concern() {
     let Dev { files, .. } = &Dev::start();
     let list = |flags: &[&str]| files.run("admin", &[&["revocation", "list"], flags].concat());
-    assert_eq!(list(&["-o", "json"]).json(0), json!([]));
+    // What the demonstration revoked.
+    let before = list(&["-o", "json"]).json(0);
+    let before: Vec<&Value> = before.as_array().unwrap().iter().map(|one| &one["kind"]).collect();
+    assert_eq!(before, ["token"]);
     let shown = files.run("admin", &["client", "get", WORKLOAD, "-o", "json"]).json(0);
     assert!(shown.get("revocations").is_none());
     revoke(files, &["--client", WORKLOAD, "--until", "2100-01-01T00:00:00Z"]).ok();
@@ -73,10 +76,10 @@ fn revocations_are_listed_and_shown_with_the_clients_that_they_concern() {
     revoke(files, &["--jti", "AAAA"]).ok();
     let all = list(&["-o", "json"]).json(0);
     let kinds: Vec<&Value> = all.as_array().unwrap().iter().map(|one| &one["kind"]).collect();
-    assert_eq!(kinds, ["token", "client", "issued", "identity"]);
-    assert_eq!(all[1]["name"], WORKLOAD);
-    assert_eq!((&all[1]["in_effect"], &all[1]["until"]), (&json!(true), &json!("2100-01-01T00:00:00Z")));
-    assert_eq!(all[1]["revoked_by"], "spiffe://dev.internal/admin");
+    assert_eq!(kinds, ["token", "token", "client", "issued", "identity"]);
+    assert_eq!(all[2]["name"], WORKLOAD);
+    assert_eq!((&all[2]["in_effect"], &all[2]["until"]), (&json!(true), &json!("2100-01-01T00:00:00Z")));
+    assert_eq!(all[2]["revoked_by"], "spiffe://dev.internal/admin");
     let text = list(&["--kind", "client", "--kind", "issued"]).ok();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["KIND", "NAME", "REVOKED", "UNTIL", "BY"]);
@@ -94,7 +97,7 @@ fn revocations_are_listed_and_shown_with_the_clients_that_they_concern() {
     assert_eq!(files.apply(&document).ok(), format!("{WORKLOAD} unchanged\n"));
     assert!(!files.run("admin", &["client", "get", "selfsigned"]).ok().contains("# revoked:"));
     let in_json = files.run("admin", &["client", "get", WORKLOAD, "-o", "json"]).json(0);
-    assert_eq!(in_json["revocations"], json!([all[1]]));
+    assert_eq!(in_json["revocations"], json!([all[2]]));
     // What covers a client concerns it too.
     revoke(files, &["--client", WORKLOAD, "--lift"]).ok();
     revoke(files, &["--trust-domain", "dev.internal", "--yes"]).ok();

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::support::dev::AUDIENCE;
 use crate::support::dev::Dev;
 use crate::support::dev::Files;
+use crate::support::dev::RELAY;
 
 fn whoami(files: &Files, who: &str) -> Value {
     files.run(who, &["whoami", "-o", "json"]).json(0)
@@ -24,8 +25,8 @@ fn a_workload_sees_its_certificate_its_roles_and_its_registration() {
         "client_id": "spiffe://dev.internal/workload",
         "registered_client_id": "spiffe://dev.internal/workload",
         "token_endpoint_auth_method": "spiffe_x509",
-        "scope": "orders.read orders.write",
-        "audience": [AUDIENCE],
+        "scope": "orders.read orders.write relay.call",
+        "audience": [AUDIENCE, RELAY],
         "access_token_ttl": "5m",
         "rotation": "strict",
         "problem": null,
