@@ -95,8 +95,8 @@ mod tests {
         print(&record, None, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), object);
         let mut out = b"{".to_vec();
-        print(&record, Some(TraceId::from(0xa1)), &mut out);
-        let traced = object.replace('}', &format!(",\"trace_id\":\"{:032x}\"}}", 0xa1));
+        print(&record, Some(TraceId::from(0xa1_u128)), &mut out);
+        let traced = object.replace('}', &format!(",\"trace_id\":\"{:032x}\"}}", 0xa1_u128));
         assert_eq!(String::from_utf8(out).unwrap(), traced);
     }
 }

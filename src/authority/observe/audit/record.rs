@@ -261,12 +261,7 @@ impl AuditRecord {
     }
 
     /// A record of how many more refusals there were, without details.
-    pub(in crate::authority) fn of_repeated(
-        event: AuditEvent,
-        severity: Severity,
-        outcome: AuditOutcome,
-        count: u64,
-    ) -> Self {
+    pub(crate) fn of_repeated(event: AuditEvent, severity: Severity, outcome: AuditOutcome, count: u64) -> Self {
         Self { repeated: Some(count), ..Self::new(event, severity, outcome) }
     }
 
