@@ -103,7 +103,8 @@ fn what_get_prints_can_be_applied_again_and_what_is_deleted_is_gone() {
     assert_eq!(shown["routes"][2], json!({"path": "/healthz", "public": true}));
     let sample = resource(files, &["get", AUDIENCE, "-o", "json"]).json(0);
     assert_eq!((&sample["evidence_from"], &sample["least_evidence"]), (&json!("peer"), &json!("thumbprint")));
-    assert_eq!(resource(files, &["list", "-o", "json"]).json(0), json!([sample, shown]));
+    let relay = resource(files, &["get", RELAY, "-o", "json"]).json(0);
+    assert_eq!(resource(files, &["list", "-o", "json"]).json(0), json!([sample, relay, shown]));
 
     let etag = shown["etag"].as_str().unwrap();
     let delete = |flags: &[&str]| resource(files, &[&["delete", STOCK], flags].concat());
@@ -116,6 +117,7 @@ fn what_get_prints_can_be_applied_again_and_what_is_deleted_is_gone() {
     let deleted = resource(files, &["delete", AUDIENCE, "--yes"]);
     assert!(deleted.stderr.contains(&format!("`lanyard resource forget {AUDIENCE}`")), "{deleted:?}");
     assert_eq!(deleted.ok(), format!("{AUDIENCE} deleted\n"));
+    resource(files, &["delete", RELAY, "--yes"]).ok();
     assert_eq!(resource(files, &["list", "-o", "json"]).json(0), json!([]));
 }
 
@@ -174,6 +176,7 @@ fn the_list_is_a_table_with_a_line_for_each() {
         [
             cells(&["AUDIENCE", "MODE", "EVIDENCE", "ROUTES", "OWNER"]),
             cells(&[AUDIENCE, "enforce", "thumbprint", "3", "-"]),
+            cells(&[RELAY, "enforce", "thumbprint", "1", "-"]),
             cells(&[STOCK, "report", "certificate via spiffe://dev.internal/gateway", "3", "team-stock"]),
             cells(&["urn:by-header", "enforce", "thumbprint by the header", "0", "-"]),
             cells(&["urn:two-gateways", "enforce", "thumbprint via 2 gateways", "0", "-"]),
