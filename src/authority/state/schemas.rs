@@ -58,7 +58,7 @@ pub(super) struct RecordKind {
 }
 
 /// The kinds of records that have schemas.
-pub(super) const KINDS: [RecordKind; 13] = [
+pub(super) const KINDS: [RecordKind; 12] = [
     kind(CLIENTS, "client", ClientRegistration::SCHEMA, Effect::Suspends),
     kind(RESOURCES, "resource", ProtectedResource::SCHEMA, Effect::Suspends),
     // Its audience is denied, as with one that can be read.
@@ -74,8 +74,6 @@ pub(super) const KINDS: [RecordKind; 13] = [
     kind(ROLES, "role", NONE, Effect::Forbids),
     kind(GRANTS, "grant", GRANT_SCHEMA, Effect::Suspends),
     kind(LINEAGES, "succession", lineages::SCHEMA, Effect::Nothing),
-    // It waits, and is made by nobody.
-    kind(PROPOSALS, "proposal", PROPOSAL_SCHEMA, Effect::Nothing),
     kind(FEATURES, "feature", features::SCHEMA, Effect::Nothing),
 ];
 
@@ -90,7 +88,9 @@ pub(super) fn kind_of(key: &str) -> Option<&'static RecordKind> {
 
 /// The newest schema that this version reads of the records under each prefix.
 pub(in crate::authority) fn readable_schemas() -> BTreeMap<String, u32> {
-    KINDS.iter().map(|kind| (kind.prefix.to_owned(), kind.newest)).collect()
+    let kinds = KINDS.iter().map(|kind| (kind.prefix.to_owned(), kind.newest));
+    // What no snapshot holds, and replicas read all the same.
+    kinds.chain([(PROPOSALS.to_owned(), PROPOSAL_SCHEMA)]).collect()
 }
 
 /// Whether the record at a key has a newer schema than this version reads.
