@@ -1,4 +1,5 @@
-//! The section `trusted_issuers`: whose JWTs authenticate clients by `issuer_jwt`, and where each publishes its keys.
+//! The section `trusted_issuers`: whose JWTs authenticate clients by `issuer_jwt`, or are exchanged, and where each publishes its
+//! keys.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -9,7 +10,12 @@ use serde::Deserialize;
 
 use crate::authority::registration::AllowedHosts;
 use crate::authority::registration::JwksUri;
+use crate::authority::registration::is_json_pointer;
+use crate::authority::registration::is_subject_issuer;
 use crate::authority::trust::MAX_ASSERTION_AGE;
+use crate::authority::trust::Proves;
+use crate::authority::trust::SubjectKind;
+use crate::authority::trust::SubjectTerms;
 use crate::authority::trust::TrustedIssuer;
 use crate::config::error::ConfigError;
 use crate::config::error::value;
@@ -28,6 +34,55 @@ pub(super) struct Entry {
     jwks_uri: Option<String>,
     #[serde(default, deserialize_with = "duration")]
     max_age: Option<Duration>,
+    exchange: Option<Exchanged>,
+}
+
+/// How tokens are read that are exchanged.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exchanged {
+    #[serde(default)]
+    kinds: Vec<Kind>,
+    typ: Option<String>,
+    scope_claim: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    AccessToken,
+    Jwt,
+}
+
+impl Exchanged {
+    fn resolve(self, name: &str, issuer: &str) -> Result<SubjectTerms, ConfigError> {
+        if !is_subject_issuer(issuer) {
+            let problem =
+                format!("{name}: its tokens cannot be exchanged: their subjects could not be told from others by it");
+            return Err(value("trusted_issuers.issuer", &problem));
+        }
+        let is_typ =
+            |typ: &String| !typ.is_empty() && typ.len() <= 128 && typ.bytes().all(|byte| byte.is_ascii_graphic());
+        if !self.typ.as_ref().is_none_or(is_typ) {
+            return Err(value("trusted_issuers.exchange.typ", "must be the typ in the header of the issuer's tokens"));
+        }
+        if !self.scope_claim.as_ref().is_none_or(|pointer| is_json_pointer(pointer)) {
+            let problem = "must be a JSON Pointer (RFC 6901) to the claim with the scopes, such as /scope";
+            return Err(value("trusted_issuers.exchange.scope_claim", problem));
+        }
+        let kinds: Vec<SubjectKind> = self.kinds.into_iter().map(SubjectKind::from).collect();
+        let kinds = if kinds.is_empty() { vec![SubjectKind::AccessToken] } else { kinds };
+        Ok(SubjectTerms { kinds, typ: self.typ, scope_claim: self.scope_claim })
+    }
+}
+
+impl From<Kind> for SubjectKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::AccessToken => Self::AccessToken,
+            Kind::Jwt => Self::Jwt,
+        }
+    }
 }
 
 /// The trusted issuers, by where their keys come from.
@@ -46,7 +101,7 @@ pub(super) fn resolve(
 ) -> Result<Resolved, ConfigError> {
     let mut resolved = Resolved::default();
     let mut known: Vec<Arc<TrustedIssuer>> = Vec::new();
-    for Entry { name, issuer, audience, jwks, jwks_uri, max_age } in entries {
+    for Entry { name, issuer, audience, jwks, jwks_uri, max_age, exchange } in entries {
         let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
         if name.is_empty() || name.len() > 63 || !name.bytes().all(is_name) {
             let problem = "must be 1 to 63 lower-case letters, digits, hyphens, dots and underscores";
@@ -71,7 +126,9 @@ pub(super) fn resolve(
         if known.iter().any(|other| other.name == name || other.issuer == issuer) {
             return Err(value("trusted_issuers.issuer", &format!("{name}: the name or the issuer appears here twice")));
         }
-        let trusted = Arc::new(TrustedIssuer { name, issuer, audience, max_age });
+        let exchanged = exchange.map(|exchange| exchange.resolve(&name, &issuer)).transpose()?;
+        let proves = exchanged.map_or(Proves::Clients, Proves::Subjects);
+        let trusted = Arc::new(TrustedIssuer { name, issuer, audience, max_age, proves });
         known.push(Arc::clone(&trusted));
         match (jwks, jwks_uri) {
             (Some(path), None) => resolved.from_files.push((trusted, folder.join(path))),

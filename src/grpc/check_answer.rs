@@ -101,7 +101,7 @@ fn metadata(claims: &AccessTokenClaims, fields: &mut Writer<'_>) {
     field(fields, "jti", &claims.jti);
     if let Some(actors) = &claims.act {
         field_of(fields, "actors", |value| {
-            value.message(6, |list| actors.all().for_each(|one| list.message(1, |value| value.text_of(3, one))));
+            value.message(6, |list| actors.all().for_each(|one| list.message(1, |value| value.text_of(3, &one))));
         });
     }
 }

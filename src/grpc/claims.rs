@@ -51,7 +51,9 @@ pub(super) fn print(claims: &AccessTokenClaims) -> Struct {
 }
 
 fn actors(actors: &Actors) -> Value {
-    let sub = ("sub".to_owned(), Value { kind: Some(Kind::StringValue(actors.sub.clone())) });
+    let text = |name: &str, text: &str| (name.to_owned(), Value { kind: Some(Kind::StringValue(text.to_owned())) });
+    let sub = text("sub", &actors.sub);
+    let iss = actors.iss.as_deref().map(|iss| text("iss", iss));
     let earlier = actors.act.as_ref().map(|earlier| ("act".to_owned(), self::actors(earlier)));
-    Value { kind: Some(Kind::StructValue(Struct { fields: [sub].into_iter().chain(earlier).collect() })) }
+    Value { kind: Some(Kind::StructValue(Struct { fields: [sub].into_iter().chain(iss).chain(earlier).collect() })) }
 }

@@ -169,7 +169,7 @@ async fn exchange(
         let status = malformed("requested", "is no type of token that is issued here");
         unreadable_exchange(authority, &caller, &status)
     })?;
-    let (mut receipt, mut access_token) = (None, None);
+    let (mut receipt, mut access_token, mut jwt) = (None, None, None);
     let mut parts =
         txn::Parts { context: message.request_context, details: message.request_details, ..txn::Parts::default() };
     match message.subject {
@@ -177,6 +177,7 @@ async fn exchange(
         Some(Subject::AccessToken(token)) => {
             (receipt, access_token) = (sent(message.presentation_receipt), Some(token));
         }
+        Some(Subject::Jwt(token)) => jwt = Some(token),
         Some(Subject::TxnToken(token)) => parts.txn_token = Some(token),
         Some(Subject::UnsignedJson(json)) => parts.unsigned_json = Some(json),
         None => {}
@@ -186,6 +187,7 @@ async fn exchange(
         assertion: assertion(message.client_assertion_type, message.client_assertion),
         receipt,
         access_token,
+        jwt,
         actor_token: None,
         audience: message.audience,
         scope: message.scope,

@@ -91,7 +91,7 @@ fn document(authority: &Authority) -> Value {
     const METHODS: [&str; 5] =
         ["spiffe_x509", "spiffe_jwt", "tls_client_auth", "self_signed_tls_client_auth", ISSUER_JWT];
     let policy = authority.policy();
-    let has_issuers = !authority.trust().issuers.is_empty();
+    let has_issuers = authority.trust().authenticates_by_issuers();
     let methods: Vec<&str> = METHODS.into_iter().filter(|method| has_issuers || *method != ISSUER_JWT).collect();
     let at = |path: &str| format!("{}{path}", policy.mtls_url);
     let mut endpoints = json!({

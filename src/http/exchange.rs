@@ -13,6 +13,7 @@ use crate::authority::decision::GrantErrorCode;
 use crate::authority::scope::distinct;
 use crate::authority::state::Caller;
 use crate::authority::tokens::ACCESS_TOKEN_TYPE;
+use crate::authority::tokens::JWT_TYPE;
 use crate::http::error::ErrorCode;
 use crate::http::error::OAuthError;
 use crate::http::form::Form;
@@ -64,7 +65,7 @@ pub(super) fn request(
 ) -> Result<ExchangeRequest, OAuthError> {
     let one = |name| form.one(name).map(|value| value.map(str::to_owned));
     let (text, kind) = subject(form)?;
-    if ![RECEIPT, ACCESS_TOKEN_TYPE].contains(&kind) {
+    if ![RECEIPT, ACCESS_TOKEN_TYPE, JWT_TYPE].contains(&kind) {
         return Err(unknown_subject_type());
     }
     let (receipt, access_token) = presented(form, (text, kind))?;
@@ -89,7 +90,8 @@ pub(super) fn request(
     let audience = targets(form);
     let scope = one("scope")?.unwrap_or_default();
     let client_id = client_id.map(str::to_owned);
-    Ok(ExchangeRequest { client_id, assertion, receipt, access_token, actor_token, audience, scope })
+    let jwt = (kind == JWT_TYPE).then(|| text.to_owned());
+    Ok(ExchangeRequest { client_id, assertion, receipt, access_token, jwt, actor_token, audience, scope })
 }
 
 /// Exchanges, and prints the answer (section 2.2.1). It has the binding of the token too, so that its absence is noticed

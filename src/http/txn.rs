@@ -14,6 +14,7 @@ use crate::authority::decision::TxnSubject;
 use crate::authority::json;
 use crate::authority::state::Caller;
 use crate::authority::tokens::ACCESS_TOKEN_TYPE;
+use crate::authority::tokens::JWT_TYPE;
 use crate::authority::tokens::TXN_TOKEN_TYPE;
 use crate::http::error::OAuthError;
 use crate::http::exchange;
@@ -41,7 +42,7 @@ pub(super) fn request(
     let one = |name| form.one(name).map(|value| value.map(str::to_owned));
     let (text, kind) = exchange::subject(form)?;
     let subject = match kind {
-        RECEIPT | ACCESS_TOKEN_TYPE => TxnSubject::Presented,
+        RECEIPT | ACCESS_TOKEN_TYPE | JWT_TYPE => TxnSubject::Presented,
         UNSIGNED_JSON => TxnSubject::Itself(object(text)?),
         TXN_TOKEN_TYPE => TxnSubject::Replaced(text.to_owned()),
         _ => return Err(exchange::unknown_subject_type()),
@@ -55,6 +56,7 @@ pub(super) fn request(
         assertion,
         receipt,
         access_token,
+        jwt: (kind == JWT_TYPE).then(|| text.to_owned()),
         actor_token: one("actor_token")?,
         audience: exchange::targets(form),
         scope: one("scope")?.unwrap_or_default(),

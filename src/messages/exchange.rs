@@ -14,9 +14,20 @@ use crate::proto::ScopeGrant;
 use crate::proto::TxnRule;
 
 pub(super) fn rule(rule: ExchangeRule) -> Result<ExchangeRuleMetadata, Malformed> {
-    let ExchangeRule { subjects, presented_at, audience, grants, presentation, least_evidence, ttl, max_actors } = rule;
+    let ExchangeRule {
+        subjects,
+        issuer,
+        presented_at,
+        audience,
+        grants,
+        presentation,
+        least_evidence,
+        ttl,
+        max_actors,
+    } = rule;
     Ok(ExchangeRuleMetadata {
         subjects,
+        issuer: set(issuer),
         presented_at,
         audience,
         grants: grants.into_iter().map(grant).collect(),
@@ -31,6 +42,7 @@ pub(super) fn rule(rule: ExchangeRule) -> Result<ExchangeRuleMetadata, Malformed
 pub fn exchange_rule(rule: ExchangeRuleMetadata) -> ExchangeRule {
     let ExchangeRuleMetadata {
         subjects,
+        issuer,
         presented_at,
         audience,
         grants,
@@ -41,6 +53,7 @@ pub fn exchange_rule(rule: ExchangeRuleMetadata) -> ExchangeRule {
     } = rule;
     ExchangeRule {
         subjects,
+        issuer: issuer.unwrap_or_default(),
         presented_at,
         audience,
         grants: grants.into_iter().map(grant_message).collect(),
@@ -52,9 +65,10 @@ pub fn exchange_rule(rule: ExchangeRuleMetadata) -> ExchangeRule {
 }
 
 pub(super) fn txn_rule(rule: TxnRule) -> Result<TxnRuleMetadata, Malformed> {
-    let TxnRule { subjects, presented_at, grants, scope, details, context, ttl } = rule;
+    let TxnRule { subjects, issuer, presented_at, grants, scope, details, context, ttl } = rule;
     Ok(TxnRuleMetadata {
         subjects,
+        issuer: set(issuer),
         presented_at: set(presented_at),
         grants: grants.into_iter().map(grant).collect(),
         scope: set(scope),
@@ -65,9 +79,10 @@ pub(super) fn txn_rule(rule: TxnRule) -> Result<TxnRuleMetadata, Malformed> {
 }
 
 pub(super) fn txn_rule_message(rule: TxnRuleMetadata) -> TxnRule {
-    let TxnRuleMetadata { subjects, presented_at, grants, scope, details, context, ttl } = rule;
+    let TxnRuleMetadata { subjects, issuer, presented_at, grants, scope, details, context, ttl } = rule;
     TxnRule {
         subjects,
+        issuer: issuer.unwrap_or_default(),
         presented_at: presented_at.unwrap_or_default(),
         grants: grants.into_iter().map(grant_message).collect(),
         scope: scope.unwrap_or_default(),

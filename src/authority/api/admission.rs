@@ -49,7 +49,7 @@ impl Authority {
             // No rule accepts the certificate, so it has none of the other proofs, and it is within its validity
             // period. What its holder may do with it is to ask for a token, by an assertion of a trusted issuer, or as a
             // client that publishes its certificates.
-            Err(Unproven::Unknown) if self.policy.jwks_uri.on_demand || !view.trust.issuers.is_empty() => {
+            Err(Unproven::Unknown) if self.policy.jwks_uri.on_demand || view.trust.authenticates_by_issuers() => {
                 let leaf = chain.first().ok_or(Unproven::ChainSize)?;
                 PeerIdentity::proven(Certificate::parse(leaf)?, Proof::Unknown, None)
             }

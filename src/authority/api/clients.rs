@@ -198,7 +198,7 @@ impl Authority {
             return Err(invalid("jwks_uri", "its host is not one of those that this server fetches from").into());
         }
         if let TokenEndpointAuthMethod::IssuerJwt(registered) = &registration.method
-            && !self.trust.load().issuers.contains_key(&registered.issuer)
+            && !self.trust.load().issuers.get(&registered.issuer).is_some_and(|keys| keys.trusted.proves_clients())
         {
             return Err(invalid("issuer", "is not the issuer of one of this server's trusted_issuers").into());
         }

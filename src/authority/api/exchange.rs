@@ -42,9 +42,14 @@ use crate::authority::tokens::Receipt;
 use crate::authority::tokens::Redemption;
 use crate::authority::tokens::VerifiedReceipt;
 use crate::authority::tokens::VerifiedToken;
+use crate::authority::trust::ForeignToken;
+use crate::authority::trust::SubjectKind;
 
-/// A granted exchange, and what is exchanged.
-type Granted = (Exchange, ExchangeSubject);
+/// A granted exchange, and the receipt that is redeemed by it.
+type Granted = (Exchange, Option<VerifiedReceipt>);
+
+/// An exchange of nothing.
+pub(super) const NOTHING: ExchangeError = ExchangeError::RequestMalformed("what is to be exchanged is missing");
 
 /// A refused exchange, with the steps up to there.
 pub(super) type NotExchanged = (ExchangeError, Vec<Step>);
@@ -61,8 +66,8 @@ impl Authority {
             Err(refused) => Err(refused),
         };
         match outcome {
-            Ok(((exchange, subject), (claims, token))) => {
-                if let Some(receipt) = &subject.receipt {
+            Ok(((exchange, receipt), (claims, token))) => {
+                if let Some(receipt) = &receipt {
                     let scope = exchange.scope.to_string();
                     self.record_receipt_redeemed(caller, receipt, &redemption(caller, &exchange, &scope));
                 }
@@ -83,6 +88,7 @@ impl Authority {
         if !self.policy.exchange.enabled {
             return Err(ended(Check::Request, ExchangeError::NotEnabled));
         }
+        let foreign = self.foreign(view, request);
         let subject = self.subject(view, request);
         // The subject is good where it was presented, and the token at its target.
         let places = subject.iter().flat_map(|subject| subject.token.claims.aud.all());
@@ -97,6 +103,8 @@ impl Authority {
             credentials,
             request,
             subject: subject.as_ref().map_err(|error| *error),
+            foreign: foreign.as_ref().map(|token| token.as_ref().map_err(|error| *error)),
+            issuer: &self.policy.issuer,
             actor_token: actor_token.as_ref().map(|token| token.as_deref().map_err(|why| *why)),
             judge: &|token, audience| self.judge(view, token, audience),
             now: view.now,
@@ -104,19 +112,40 @@ impl Authority {
         let exchange = exchange(&exchanging).map_err(|error| (error, explain_exchange(&exchanging)))?;
         let taken = self.take_assertion(credentials, &exchange.client_id, view.now);
         taken.map_err(|error| ended(Check::ClientAssertion, error.into()))?;
-        // An exchange is granted for a subject that has verified.
-        subject.map(|subject| (exchange, subject)).map_err(|error| ended(Check::Subject, error))
+        Ok((exchange, subject.ok().and_then(|subject| subject.receipt)))
+    }
+
+    /// The token of another issuer that is to be exchanged, if it is one: a JWT is one, and an access token where it says that it is
+    /// of an issuer whose tokens are exchanged.
+    pub(super) fn foreign(
+        &self,
+        view: &View,
+        request: &ExchangeRequest,
+    ) -> Option<Result<ForeignToken, ExchangeError>> {
+        let (text, kind) = match (&request.jwt, &request.access_token, &request.receipt) {
+            (Some(text), None, None) => (text, SubjectKind::Jwt),
+            (None, Some(text), None) if view.trust.is_of_subject_issuer(text) => (text, SubjectKind::AccessToken),
+            _ => return None,
+        };
+        let proven = view.trust.prove_subject_token(text, kind, view.now).map_err(ExchangeError::ForeignInvalid);
+        Some(proven.and_then(|token| match view.refusal_of_foreign(&token, self.policy.lineage) {
+            None => Ok(token),
+            Some(why) => Err(ExchangeError::SubjectDenied(why)),
+        }))
     }
 
     /// What is to be exchanged, verified as what it is said to be.
     pub(super) fn subject(&self, view: &View, request: &ExchangeRequest) -> Result<ExchangeSubject, ExchangeError> {
+        if request.jwt.is_some() {
+            return Err(NOTHING);
+        }
         let receipt = request.receipt.as_deref().map(|text| self.verified_receipt(view, text));
         let receipt = receipt.transpose().map_err(|_| ExchangeError::ReceiptInvalid)?;
         let token = match (&request.access_token, &receipt) {
             (Some(token), Some(receipt)) if !receipt.is_of(token) => return Err(ExchangeError::ReceiptOfAnother),
             (Some(token), _) => self.verified(view, token),
             (None, Some(receipt)) => self.presented(view, &receipt.receipt),
-            (None, None) => return Err(ExchangeError::RequestMalformed("what is to be exchanged is missing")),
+            (None, None) => return Err(NOTHING),
         };
         Ok(ExchangeSubject { token: token.map_err(ExchangeError::SubjectInvalid)?, receipt })
     }
@@ -175,11 +204,11 @@ impl Authority {
     async fn mint_exchanged(
         &self,
         caller: &Caller,
-        (exchange, subject): &Granted,
+        (exchange, receipt): &Granted,
     ) -> Result<(AccessTokenClaims, IssuedToken), NotExchanged> {
         let view = &caller.view;
         let ended = |check| move |error: ExchangeError| (error, ended_at(check, error));
-        let jti = match &subject.receipt {
+        let jti = match receipt {
             Some(receipt) => {
                 self.spend(view, receipt, &exchange.audience).await.map_err(ended(Check::Presentation))?;
                 receipt.jti_of(&redemption(caller, exchange, &exchange.scope.to_string()))

@@ -69,6 +69,7 @@ impl Authority {
         let Some(policy) = &self.policy.txn_tokens else {
             return Err(ended(Check::Request, ExchangeError::TxnTokensNotEnabled));
         };
+        let foreign = self.foreign(view, &request.exchange);
         let subject = self.subject(view, &request.exchange);
         let places = subject.iter().flat_map(|subject| subject.token.claims.aud.all());
         let bound = view.shortest_bound(places.map(String::as_str));
@@ -87,6 +88,8 @@ impl Authority {
                 credentials,
                 request: &request.exchange,
                 subject: subject.as_ref().map_err(|error| *error),
+                foreign: foreign.as_ref().map(|token| token.as_ref().map_err(|error| *error)),
+                issuer: &self.policy.issuer,
                 actor_token: actor_token.as_ref().map(|token| token.as_deref().map_err(|why| *why)),
                 judge: &|token, audience| self.judge(view, token, audience),
                 now: view.now,
@@ -180,5 +183,6 @@ fn root(caller: &Caller, grant: &TxnGrant, txn: &str) -> Ancestry {
         client_id: grant.client_id.to_string(),
         creation: grant.client.record.creation_id.to_string(),
         x5t: caller.identity.thumbprint().to_string(),
+        iss: None,
     }])
 }

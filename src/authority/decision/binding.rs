@@ -207,7 +207,7 @@ fn taken_delegated(request: &BindingRequest<'_>, walk: &mut impl Walk) -> Result
     let BindingRequest { token, demands, .. } = request;
     let claims = &token.claims;
     let Some(actors) = &claims.act else { return Ok(()) };
-    let count = actors.all().count();
+    let count = actors.count();
     walk.at(Check::Delegation, || {
         let expected =
             demands.delegated.as_ref().map_or_else(|| "no delegated token".to_owned(), |one| one.expectation());

@@ -1,17 +1,18 @@
 //! The decision on a token exchange (RFC 8693): whether the client that is authenticated may act for somebody else whose token was
 //! presented to it. It is a pure function of its request.
 
-use std::fmt;
-use std::iter;
-use std::sync::Arc;
-
-use crate::authority::clock::Timestamp;
-use crate::authority::decision::client_assertion::ClientAssertion;
 use crate::authority::decision::exchange_client::authenticated;
 use crate::authority::decision::exchange_client::consented;
 use crate::authority::decision::exchange_client::terms_of;
 use crate::authority::decision::exchange_error::ExchangeError;
-use crate::authority::decision::grant::Credentials;
+use crate::authority::decision::exchange_parts::accepted;
+use crate::authority::decision::exchange_parts::acting;
+use crate::authority::decision::exchange_parts::own_actor;
+use crate::authority::decision::exchange_parts::translated;
+use crate::authority::decision::exchange_request::Exchange;
+use crate::authority::decision::exchange_request::ExchangeSubject;
+use crate::authority::decision::exchange_request::Exchanging;
+use crate::authority::decision::foreign;
 use crate::authority::decision::steps::Check;
 use crate::authority::decision::steps::Step;
 use crate::authority::decision::steps::Steps;
@@ -23,108 +24,11 @@ use crate::authority::registration::ClientId;
 use crate::authority::registration::ExchangeRule;
 use crate::authority::registration::ExchangeTerms;
 use crate::authority::registration::Presentation;
-use crate::authority::registration::RegisteredClient;
-use crate::authority::resources::Demands;
-use crate::authority::scope::Scope;
 use crate::authority::state::Snapshot;
-use crate::authority::tokens::Actors;
 use crate::authority::tokens::Ancestor;
 use crate::authority::tokens::Ancestry;
 use crate::authority::tokens::Receipt;
-use crate::authority::tokens::VerifiedReceipt;
 use crate::authority::tokens::VerifiedToken;
-
-/// A request to exchange what was presented to the client for a token of its own.
-#[derive(Clone, Default)]
-pub struct ExchangeRequest {
-    /// As in a token request.
-    pub client_id: Option<String>,
-    /// As in a token request.
-    pub assertion: ClientAssertion,
-    /// The receipt of the presentation.
-    pub receipt: Option<String>,
-    /// The token that was presented. The receipt alone is enough.
-    pub access_token: Option<String>,
-    /// A token of the client's own, which says nothing new.
-    pub actor_token: Option<String>,
-    /// The targets: the new token is for exactly one.
-    pub audience: Vec<String>,
-    /// Space-separated scopes. Empty: all that the rule gives.
-    pub scope: String,
-}
-
-/// What was presented is never logged.
-impl fmt::Debug for ExchangeRequest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("ExchangeRequest").field("audience", &self.audience).finish_non_exhaustive()
-    }
-}
-
-/// What is exchanged, once it has verified.
-#[derive(Debug)]
-pub struct ExchangeSubject {
-    /// The token that was presented. Of a receipt alone, what it says of the token.
-    pub token: Arc<VerifiedToken>,
-    /// The receipt of its presentation, if there is one.
-    pub receipt: Option<VerifiedReceipt>,
-}
-
-impl ExchangeSubject {
-    /// What the receipt says.
-    pub(super) fn presented(&self) -> Option<&Receipt<'static>> {
-        self.receipt.as_ref().map(|verified| &verified.receipt)
-    }
-}
-
-/// What an exchange is decided by.
-pub struct Exchanging<'a> {
-    /// The registrations.
-    pub snapshot: &'a Snapshot,
-    /// What the request proved about its sender.
-    pub credentials: Credentials<'a>,
-    /// The request.
-    pub request: &'a ExchangeRequest,
-    /// What is to be exchanged, or why it is not what it is said to be.
-    pub subject: Result<&'a ExchangeSubject, ExchangeError>,
-    /// The actor token, if there is one, or why it does not verify.
-    pub actor_token: Option<Result<&'a VerifiedToken, DenyReason>>,
-    /// Whether a token would be allowed now at the resource of this audience with the certificate that it is bound to: its
-    /// scopes that count there, or why not.
-    pub judge: &'a (dyn Fn(&VerifiedToken, &str) -> Result<Scope, DenyReason> + Sync),
-    /// The time of the decision.
-    pub now: Timestamp,
-}
-
-impl fmt::Debug for Exchanging<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Exchanging").field("request", self.request).finish_non_exhaustive()
-    }
-}
-
-/// A token that may be issued in exchange.
-#[derive(Clone, Debug)]
-pub struct Exchange {
-    /// The client, which holds the new token and acts for the subject.
-    pub client_id: ClientId,
-    /// Its registration.
-    pub client: Arc<RegisteredClient>,
-    /// Whom the new token speaks for.
-    pub subject: String,
-    /// Who acts, and who acted before.
-    pub actors: Actors,
-    /// What the new token comes from.
-    pub ancestry: Ancestry,
-    /// The resource that it is for.
-    pub audience: String,
-    /// Its scopes.
-    pub scope: Scope,
-    /// The time of its issue: with a receipt that of the presentation, so that the same receipt makes the same token.
-    pub issued: Timestamp,
-    /// When it expires.
-    pub expires: Timestamp,
-    /// Whether it would have been refused, if the rule did not only report what lacks a receipt.
-    pub reported: bool,
-}
 
 /// Decides on an exchange. The order of the conditions is fixed, and the first that does not hold is the reason.
 pub fn exchange(exchanging: &Exchanging<'_>) -> Result<Exchange, ExchangeError> {
@@ -151,6 +55,9 @@ fn exchange_by_steps(exchanging: &Exchanging<'_>, walk: &mut impl Walk) -> Resul
         [_, _, ..] => return Err(ExchangeError::SeveralTargets),
     };
     own_actor(exchanging, &client_id)?;
+    if exchanging.foreign.is_some() {
+        return foreign::exchanged(exchanging, (&client_id, &client), (terms, target), walk);
+    }
     walk.at(Check::Subject, || {
         let found = match exchanging.subject {
             Ok(subject) => format!("{} of {}", subject.token.claims.jti, subject.token.claims.client_id),
@@ -187,10 +94,15 @@ fn exchange_by_steps(exchanging: &Exchanging<'_>, walk: &mut impl Walk) -> Resul
         return Err(ExchangeError::NoRule);
     }
     let rule = terms.rule(&speaks_for, at, target).ok_or(ExchangeError::TargetNotInRules)?;
+    // A name that looks like another issuer's is not one of it.
+    if rule.foreign.is_some() && !claims.lanyard_from.is_of_another_issuer() {
+        return Err(ExchangeError::NoRule);
+    }
     let reported = lacks_receipt(subject, rule, walk)?;
-    let actors = acting(exchanging, (&client_id, &speaks_for), subject, rule, walk)?;
-    accepted(exchanging, &client_id, &speaks_for, (target, &actors), walk)?;
-    let scope = translated(snapshot, (&request.scope, target), &presented, rule, walk)?;
+    consented(snapshot, (&client_id, &speaks_for), claims, walk)?;
+    let actors = acting((&client_id, &speaks_for), claims.act.as_ref(), rule.max_actors, walk)?;
+    accepted(snapshot, (&client_id, &speaks_for), (target, &actors), walk)?;
+    let scope = translated(snapshot, (&request.scope, target), &presented, &rule.grants, walk)?;
     let issued = subject.presented().map_or(*now, |receipt| receipt.iat);
     let expires = issued.after(rule.ttl).min(claims.exp).min(credentials.peer.certificate().not_after());
     walk.at(Check::Expiry, || (format!("exp {}", expires.0), format!("after {}", now.0)));
@@ -200,20 +112,6 @@ fn exchange_by_steps(exchanging: &Exchanging<'_>, walk: &mut impl Walk) -> Resul
     let ancestry = descended(&subject.token).ok_or(ExchangeError::SubjectInvalid(DenyReason::TokenMalformed))?;
     let (subject, audience) = (claims.sub.clone(), target.clone());
     Ok(Exchange { client_id, client, subject, actors, ancestry, audience, scope, issued, expires, reported })
-}
-
-/// An actor token adds nothing: the client is the actor. Some libraries always send one.
-fn own_actor(exchanging: &Exchanging<'_>, client_id: &ClientId) -> Result<(), ExchangeError> {
-    match exchanging.actor_token {
-        None => Ok(()),
-        Some(Ok(token))
-            if token.holder.as_ref() == Some(client_id)
-                && token.bound_to == Some(exchanging.credentials.peer.thumbprint()) =>
-        {
-            Ok(())
-        }
-        Some(_) => Err(ExchangeError::ActorTokenNotOwn),
-    }
 }
 
 /// Whether a client may redeem a receipt: the resource still names it, and the receipt nobody else.
@@ -269,76 +167,6 @@ fn lacks_receipt(subject: &ExchangeSubject, rule: &ExchangeRule, walk: &mut impl
     if receipt.grade < rule.least_evidence { Err(ExchangeError::ReceiptTooWeak) } else { Ok(false) }
 }
 
-/// The actors of the new token, if the client may be one more.
-fn acting(
-    exchanging: &Exchanging<'_>,
-    (client_id, speaks_for): (&ClientId, &ClientId),
-    subject: &ExchangeSubject,
-    rule: &ExchangeRule,
-    walk: &mut impl Walk,
-) -> Result<Actors, ExchangeError> {
-    consented(exchanging.snapshot, (client_id, speaks_for), &subject.token.claims, walk)?;
-    let claims = &subject.token.claims;
-    let earlier = claims.act.clone();
-    let acted: Vec<&str> = claims.act.iter().flat_map(Actors::all).collect();
-    walk.at(Check::Delegation, || {
-        let expected = format!("at most {} actors, and nobody twice", rule.max_actors);
-        (iter::once(client_id.as_str()).chain(acted.iter().copied()).collect::<Vec<_>>().join(" "), expected)
-    });
-    if client_id == speaks_for {
-        return Err(ExchangeError::ActorIsSubject);
-    }
-    if acted.contains(&client_id.as_str()) {
-        return Err(ExchangeError::ActorInChain);
-    }
-    if acted.len() >= rule.max_actors {
-        return Err(ExchangeError::TooManyActors);
-    }
-    Ok(Actors::then(earlier, client_id))
-}
-
-/// Checks that the target takes the new token.
-fn accepted(
-    exchanging: &Exchanging<'_>,
-    client_id: &ClientId,
-    speaks_for: &ClientId,
-    (target, actors): (&str, &Actors),
-    walk: &mut impl Walk,
-) -> Result<(), ExchangeError> {
-    let resources = &exchanging.snapshot.resources;
-    walk.at(Check::ResourceRecord, || compared(target, "registered, and readable"));
-    let registered = resources.named(target).filter(|resource| !resource.registration.suspended);
-    let resource = &registered.ok_or(ExchangeError::TargetUnknown)?.registration;
-    let demands = Demands::of(target, Some(resource), Scope::default());
-    let count = actors.all().count();
-    walk.at(Check::Delegation, || {
-        let takes = demands.delegated.as_ref().map_or_else(|| "no delegated token".to_owned(), |one| one.expectation());
-        (format!("{client_id} for {speaks_for}, {count} actors"), takes)
-    });
-    let takes = demands.delegated.as_ref().is_some_and(|delegated| delegated.accepts(Some(client_id), count));
-    let accepts = |id: &ClientId| demands.accept(id.spiffe_id().as_ref());
-    if takes && accepts(client_id) && accepts(speaks_for) { Ok(()) } else { Err(ExchangeError::TargetNotAccepting) }
-}
-
-/// The scopes of the new token: what the rule gives for what was presented, as far as it is asked for and the target defines it.
-fn translated(
-    snapshot: &Snapshot,
-    (asked, target): (&str, &str),
-    presented: &Scope,
-    rule: &ExchangeRule,
-    walk: &mut impl Walk,
-) -> Result<Scope, ExchangeError> {
-    let defined = snapshot.resources.defined_by(iter::once(target));
-    let given = rule.translated(presented).restricted(|scope| defined.counts(scope));
-    walk.at(Check::Scope, || (asked.to_owned(), format!("{given}, for {presented}")));
-    let asked = Scope::parse(asked).map_err(|_| ExchangeError::InvalidScope)?;
-    if given.is_empty() || !given.covers(&asked) {
-        return Err(ExchangeError::InvalidScope);
-    }
-    // In the order of the rule, so that the same scopes are the same token.
-    Ok(if asked.is_empty() { given } else { given.restricted(|scope| asked.contains(scope)) })
-}
-
 /// What a token comes from that is issued for this one.
 pub(super) fn descended(token: &VerifiedToken) -> Option<Ancestry> {
     let claims = &token.claims;
@@ -349,6 +177,7 @@ pub(super) fn descended(token: &VerifiedToken) -> Option<Ancestry> {
         client_id: claims.client_id.clone(),
         creation: claims.lanyard_creation.clone(),
         x5t: token.bound_to?.to_string(),
+        iss: None,
     });
     Some(ancestry)
 }

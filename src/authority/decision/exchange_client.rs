@@ -54,8 +54,25 @@ pub(super) fn consented(
     claims: &AccessTokenClaims,
     walk: &mut impl Walk,
 ) -> Result<(), ExchangeError> {
+    let elsewhere = claims.lanyard_from.is_of_another_issuer();
+    lets_act(snapshot, (client_id, speaks_for), elsewhere, walk)?;
+    if !claims.may_act.as_ref().is_none_or(|may_act| may_act.names(client_id, &claims.iss)) {
+        return Err(ExchangeError::NotMayAct);
+    }
+    Ok(())
+}
+
+/// Checks that the subject's registration lets the client speak for it. A subject that another issuer speaks for needs none.
+pub(super) fn lets_act(
+    snapshot: &Snapshot,
+    (client_id, speaks_for): (&ClientId, &ClientId),
+    elsewhere: bool,
+    walk: &mut impl Walk,
+) -> Result<(), ExchangeError> {
     let directory = &snapshot.directory;
-    let registered = match directory.status(speaks_for) {
+    let status = directory.status(speaks_for);
+    let unknown = elsewhere && matches!(status, ClientStatus::Unknown);
+    let registered = match status {
         ClientStatus::Registered(client) => Some(client),
         ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Suspended | ClientStatus::Disabled => None,
     };
@@ -64,16 +81,10 @@ pub(super) fn consented(
     let lets_act = |client: &Arc<RegisteredClient>| {
         client.registration.terms.exchange.as_ref().is_none_or(|terms| terms.lets_act(client_id))
     };
-    let vetoed = registered.is_none() || !registered.iter().chain(&limit).all(lets_act);
+    let vetoed = registered.is_none() && !unknown || !registered.iter().chain(&limit).all(lets_act);
     walk.at(Check::Delegation, || {
         let found = if vetoed { "does not let it" } else { "lets it" };
         (format!("{speaks_for} {found}"), format!("that {client_id} may act for it"))
     });
-    if vetoed {
-        return Err(ExchangeError::Vetoed);
-    }
-    if !claims.may_act.as_ref().is_none_or(|may_act| may_act.names(client_id, &claims.iss)) {
-        return Err(ExchangeError::NotMayAct);
-    }
-    Ok(())
+    if vetoed { Err(ExchangeError::Vetoed) } else { Ok(()) }
 }

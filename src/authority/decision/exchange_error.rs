@@ -6,6 +6,7 @@ use std::fmt;
 use crate::authority::decision::grant_error::GrantError;
 use crate::authority::decision::grant_error::RequestForm;
 use crate::authority::deny_reason::DenyReason;
+use crate::authority::trust::InvalidIssuerJwt;
 
 /// Why an exchange is refused, in the order in which the conditions are checked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, strum::EnumDiscriminants, thiserror::Error)]
@@ -46,6 +47,12 @@ pub enum ExchangeError {
     /// What was presented as the subject does not verify as what it is said to be.
     #[error("the subject does not verify: {0}")]
     SubjectInvalid(DenyReason),
+    /// What is said to be of another issuer does not verify as that.
+    #[error("the subject of another issuer does not verify: {0}")]
+    ForeignInvalid(InvalidIssuerJwt),
+    /// The token of another issuer is bound to a certificate that the client does not show.
+    #[error("the subject is bound to another certificate than that of this connection")]
+    SubjectBoundElsewhere,
     /// Its use where it was presented would be denied now.
     #[error("the subject no longer counts: {0}")]
     SubjectDenied(DenyReason),
@@ -178,6 +185,8 @@ impl ExchangeError {
             }
             Self::ActorTokenNotOwn
             | Self::SubjectInvalid(_)
+            | Self::ForeignInvalid(_)
+            | Self::SubjectBoundElsewhere
             | Self::SubjectDenied(_)
             | Self::ReceiptInvalid
             | Self::ReceiptOfAnother

@@ -9,14 +9,16 @@ use serde_json::Map;
 use serde_json::Value;
 
 use crate::authority::clock::Timestamp;
-use crate::authority::decision::exchange::ExchangeRequest;
-use crate::authority::decision::exchange::Exchanging;
 use crate::authority::decision::exchange::descended;
 use crate::authority::decision::exchange::is_for;
 use crate::authority::decision::exchange_client::authenticated;
 use crate::authority::decision::exchange_client::consented;
 use crate::authority::decision::exchange_client::terms_of;
 use crate::authority::decision::exchange_error::ExchangeError;
+use crate::authority::decision::exchange_request::ExchangeRequest;
+use crate::authority::decision::exchange_request::Exchanging;
+use crate::authority::decision::foreign::NOWHERE;
+use crate::authority::decision::foreign::brought;
 use crate::authority::decision::steps::Check;
 use crate::authority::decision::steps::Step;
 use crate::authority::decision::steps::Steps;
@@ -170,6 +172,7 @@ fn txn_by_steps(asked: &TxnAsked<'_>, walk: &mut impl Walk) -> Result<TxnGrant, 
     }
     let who = (client_id, Arc::clone(&client));
     match &request.subject {
+        TxnSubject::Presented if exchanging.foreign.is_some() => foreign(asked, who, terms, &scope, walk),
         TxnSubject::Presented => presented(asked, who, terms, &scope, walk),
         TxnSubject::Itself(json) => itself(asked, who, terms, (json, &scope), walk),
         TxnSubject::Replaced(_) => replaced(asked, who, &scope, walk),
@@ -236,6 +239,41 @@ fn presented(
         expires: receipt.iat.after(ttl(rule, asked.policy)).min(claims.exp),
     };
     lives(grant, exchanging.now, walk)
+}
+
+/// For whom the token of another issuer speaks.
+fn foreign(
+    asked: &TxnAsked<'_>,
+    (client_id, client): (ClientId, Arc<RegisteredClient>),
+    terms: &ExchangeTerms,
+    scope: &Scope,
+    walk: &mut impl Walk,
+) -> Result<TxnGrant, ExchangeError> {
+    let now = asked.exchanging.now;
+    let token = brought(&asked.exchanging, &client_id, walk)?;
+    let rule = terms.txn_rule(&token.subject, NOWHERE);
+    walk.at(Check::ExchangeRule, || {
+        (token.subject.to_string(), format!("one of {} rules for transaction tokens, by its issuer", terms.txn.len()))
+    });
+    let rule = rule.ok_or(ExchangeError::NoRule)?;
+    let TxnSubjects::Foreign { grants, .. } = &rule.subjects else { return Err(ExchangeError::NoRule) };
+    let scope = within(scope, &translated(grants, &token.scope), walk)?;
+    listed(asked.request, rule)?;
+    let grant = TxnGrant {
+        client_id,
+        client,
+        subject: token.subject.to_string(),
+        scope,
+        details: asked.request.details.clone(),
+        context: asked.request.context.clone(),
+        actors: token.actors.clone(),
+        ancestry: Ancestry(vec![token.ancestor()]),
+        txn: None,
+        call_chain: Vec::new(),
+        issued: now,
+        expires: now.after(ttl(rule, asked.policy)).min(token.expires),
+    };
+    lives(grant, now, walk)
 }
 
 /// For the client itself: what authenticated it is the proof.

@@ -24,6 +24,7 @@ use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::trust::BundleDocument;
 use crate::authority::trust::IssuerKeys;
 use crate::authority::trust::MAX_ASSERTION_AGE;
+use crate::authority::trust::Proves;
 use crate::authority::trust::TrustBundles;
 use crate::authority::trust::TrustedIssuer;
 
@@ -104,6 +105,7 @@ fn trust() -> TrustBundles {
         issuer: CLUSTER.to_owned(),
         audience: AUDIENCE.to_owned(),
         max_age: MAX_ASSERTION_AGE,
+        proves: Proves::Clients,
     };
     let keys = IssuerKeys { trusted: Arc::new(trusted), keys: keys.signing, confirmed: None, good_until: None };
     TrustBundles {

@@ -212,6 +212,13 @@ pub(in crate::authority) fn of_exchange(error: ExchangeError) -> &'static str {
         ExchangeError::SeveralTargets => "exchange once for each target",
         ExchangeError::ActorTokenNotOwn => "leave the actor token out: the client is the actor",
         ExchangeError::SubjectInvalid(reason) | ExchangeError::SubjectDenied(reason) => of_denial(reason),
+        ExchangeError::ForeignInvalid(_) => {
+            "send a new token of an issuer in `trusted_issuers` that has `exchange`, for its `audience` alone: the cause says what \
+             is wrong with this one"
+        }
+        ExchangeError::SubjectBoundElsewhere => {
+            "exchange a token that is bound to no certificate, or to the client's own"
+        }
         ExchangeError::ReceiptInvalid => "exchange the receipt that came with the request, before it is over",
         ExchangeError::ReceiptOfAnother => "send the token that the receipt came with, or the receipt alone",
         ExchangeError::NotForClient => {

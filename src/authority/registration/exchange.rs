@@ -8,6 +8,7 @@ use crate::authority::evidence::EvidenceGrade;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::client_id::ClientId;
 use crate::authority::registration::client_pattern::ClientPattern;
+use crate::authority::registration::foreign_subjects::ForeignSubjects;
 use crate::authority::registration::metadata::ClientMetadata;
 use crate::authority::registration::metadata::ExchangeRuleMetadata;
 use crate::authority::registration::metadata::TxnRuleMetadata;
@@ -17,7 +18,6 @@ use crate::authority::registration::scope_grant::ScopeGrant;
 use crate::authority::registration::scope_grant::patterns;
 use crate::authority::registration::scope_grant::read_grants;
 use crate::authority::registration::scope_grant::specificity;
-use crate::authority::registration::scope_grant::translated;
 use crate::authority::registration::txn;
 use crate::authority::registration::txn::TxnRule;
 use crate::authority::registration::txn::TxnSubjects;
@@ -35,6 +35,8 @@ const DEFAULT_ACTORS: u32 = 4;
 /// The lifetime of the new tokens where a rule sets none, and the longest that it may set: a rule that is withdrawn ends no
 /// token.
 const DEFAULT_TTL: Duration = Duration::from_mins(2);
+/// For tokens of other issuers, whose revocations are not known here.
+const DEFAULT_FOREIGN_TTL: Duration = Duration::from_mins(1);
 const MAX_TTL: Duration = Duration::from_mins(5);
 
 const RULES: &str = "exchange";
@@ -70,9 +72,11 @@ impl Presentation {
 /// What a client may exchange.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ExchangeRule {
-    /// Whose tokens.
+    /// Whose tokens. None where the subjects are another issuer's.
     pub subjects: Vec<ClientPattern>,
-    /// Where they must have been presented: the audience of a resource.
+    /// Whose tokens, where the subjects are another issuer's.
+    pub foreign: Option<ForeignSubjects>,
+    /// Where they must have been presented: the audience of a resource. Empty: tokens of the other issuer itself.
     pub presented_at: String,
     /// The audience of the new token.
     pub audience: String,
@@ -91,22 +95,43 @@ pub struct ExchangeRule {
 impl ExchangeRule {
     /// How specific the rule is for this subject; `None` where it is not about it.
     fn specificity(&self, subject: &ClientId) -> Option<usize> {
-        specificity(&self.subjects, subject)
+        match &self.foreign {
+            None => specificity(&self.subjects, subject),
+            Some(foreign) => foreign.specificity(subject),
+        }
     }
 
-    /// The scopes of a new token for what was presented.
-    pub fn translated(&self, presented: &Scope) -> Scope {
-        translated(&self.grants, presented)
+    /// Whether it is about tokens of another issuer itself, and not about what was presented at a resource.
+    fn is_of_tokens_of_another_issuer(&self) -> bool {
+        self.presented_at.is_empty()
+    }
+
+    /// The text of a subject that both rules are about, alike.
+    fn shared<'a>(&'a self, other: &'a Self) -> Option<String> {
+        if self.presented_at != other.presented_at || self.audience != other.audience {
+            return None;
+        }
+        match (&self.foreign, &other.foreign) {
+            (Some(own), Some(others)) => own.shared(others).map(ToOwned::to_owned),
+            (None, None) => {
+                let shared = self.subjects.iter().find(|subject| other.subjects.contains(subject));
+                shared.map(ToString::to_string)
+            }
+            (Some(_), None) | (None, Some(_)) => None,
+        }
     }
 
     fn metadata(&self) -> ExchangeRuleMetadata {
+        let presented = !self.is_of_tokens_of_another_issuer();
+        let subjects = self.foreign.as_ref().map(ForeignSubjects::texts);
         ExchangeRuleMetadata {
-            subjects: self.subjects.iter().map(ToString::to_string).collect(),
+            subjects: subjects.unwrap_or_else(|| self.subjects.iter().map(ToString::to_string).collect()),
+            issuer: self.foreign.as_ref().map(|foreign| foreign.issuer().to_owned()),
             presented_at: self.presented_at.clone(),
             audience: self.audience.clone(),
             grants: self.grants.iter().map(ScopeGrant::metadata).collect(),
-            presentation: Some(self.presentation.name().to_owned()),
-            least_evidence: Some(self.least_evidence.name().to_owned()),
+            presentation: presented.then(|| self.presentation.name().to_owned()),
+            least_evidence: presented.then(|| self.least_evidence.name().to_owned()),
             ttl: Some(self.ttl),
             max_actors: u32::try_from(self.max_actors).ok(),
         }
@@ -165,7 +190,8 @@ impl ExchangeTerms {
         Ok((terms != Self::default()).then(|| Arc::new(terms)))
     }
 
-    /// The one rule that applies to a token of this subject that was presented there: the most specific one.
+    /// The one rule that applies to a token of this subject that was presented there: the most specific one. Presented nowhere is
+    /// a token of another issuer.
     pub fn rule(&self, subject: &ClientId, presented_at: &str, audience: &str) -> Option<&ExchangeRule> {
         let there = self.rules.iter().filter(|rule| rule.presented_at == presented_at && rule.audience == audience);
         let matching = there.filter_map(|rule| Some((rule.specificity(subject)?, rule)));
@@ -217,7 +243,10 @@ impl ExchangeTerms {
     pub(in crate::authority) fn scopes_of_resources(&self) -> impl Iterator<Item = (&'static str, &Scope, &str)> {
         let exchanged = self.rules.iter().flat_map(|rule| rule.grants.iter().map(move |grant| (rule, grant)));
         let exchanged = exchanged.flat_map(|(rule, grant)| {
-            [(RULES, &grant.needs, rule.presented_at.as_str()), (RULES, &grant.gives, rule.audience.as_str())]
+            // Of a token of another issuer the scopes are that issuer's.
+            let needs = (!rule.is_of_tokens_of_another_issuer()).then_some(&grant.needs);
+            let needs = needs.map(|needs| (RULES, needs, rule.presented_at.as_str()));
+            needs.into_iter().chain([(RULES, &grant.gives, rule.audience.as_str())])
         });
         // A transaction token is for no resource.
         let presented = self.txn.iter().flat_map(TxnRule::needed);
@@ -244,21 +273,21 @@ impl ExchangeTerms {
 }
 
 /// A pattern of two rules that apply alike.
-fn twice(rules: &[ExchangeRule]) -> Option<&ClientPattern> {
-    rules.iter().enumerate().find_map(|(at, rule)| {
-        let others = rules.iter().skip(at + 1);
-        let mut same =
-            others.filter(|other| other.presented_at == rule.presented_at && other.audience == rule.audience);
-        same.find_map(|other| rule.subjects.iter().find(|subject| other.subjects.contains(subject)))
-    })
+fn twice(rules: &[ExchangeRule]) -> Option<String> {
+    rules.iter().enumerate().find_map(|(at, rule)| rules.iter().skip(at + 1).find_map(|other| rule.shared(other)))
 }
 
 fn read_rule(rule: &ExchangeRuleMetadata, own: &[String]) -> Result<ExchangeRule, InvalidMetadata> {
-    let ExchangeRuleMetadata { subjects, presented_at, audience, grants, presentation, least_evidence, .. } = rule;
+    let ExchangeRuleMetadata { subjects, issuer, presented_at, audience, grants, presentation, least_evidence, .. } =
+        rule;
     if subjects.is_empty() || grants.is_empty() || subjects.len().max(grants.len()) > MAX_ENTRIES {
         return Err(invalid(RULES, "each rule has subjects and grants, and not too many"));
     }
-    if !is_resource_indicator(presented_at) {
+    let of_issuer = issuer.is_some() && presented_at.is_empty();
+    if of_issuer && (presentation.is_some() || least_evidence.is_some()) {
+        return Err(invalid(RULES, "presentation and least_evidence go only with presented_at"));
+    }
+    if !of_issuer && !is_resource_indicator(presented_at) {
         return Err(invalid(RULES, "presented_at must be an absolute URI without a fragment (RFC 8707)"));
     }
     if !own.contains(audience) {
@@ -278,14 +307,16 @@ fn read_rule(rule: &ExchangeRuleMetadata, own: &[String]) -> Result<ExchangeRule
         Some("certificate") => EvidenceGrade::Certificate,
         Some(_) => return Err(invalid(RULES, "least_evidence is none of spiffe_id, thumbprint and certificate")),
     };
-    let ttl = rule.ttl.unwrap_or(DEFAULT_TTL);
+    let ttl = rule.ttl.unwrap_or(if of_issuer { DEFAULT_FOREIGN_TTL } else { DEFAULT_TTL });
     if ttl < Duration::from_secs(1) || ttl > MAX_TTL || ttl.subsec_nanos() != 0 {
         return Err(invalid(RULES, "ttl must be whole seconds, from 1s to 5m"));
     }
     let max_actors = read_actors(rule.max_actors)
         .ok_or_else(|| invalid(RULES, &format!("max_actors must be from 1 to {MAX_ACTORS}")))?;
+    let foreign = issuer.as_deref().map(|issuer| ForeignSubjects::parse(RULES, issuer, subjects)).transpose()?;
     Ok(ExchangeRule {
-        subjects: patterns(RULES, "subjects: ", subjects)?,
+        subjects: if foreign.is_some() { Vec::new() } else { patterns(RULES, "subjects: ", subjects)? },
+        foreign,
         presented_at: presented_at.clone(),
         audience: audience.clone(),
         grants: read_grants(RULES, grants)?,

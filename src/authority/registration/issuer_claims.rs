@@ -30,7 +30,7 @@ pub(in crate::authority) fn read(metadata: &mut ClientMetadata) -> Result<TokenE
         return Err(invalid("claims", "must be 16 at most"));
     }
     for (pointer, value) in &claims {
-        if !is_pointer(pointer) {
+        if !is_json_pointer(pointer) {
             let problem =
                 "each name must be a JSON Pointer (RFC 6901), such as /repository_id or /a/b, where ~1 is a slash";
             return Err(invalid("claims", problem));
@@ -50,8 +50,8 @@ fn is_text(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_BYTES && !text.chars().any(char::is_control)
 }
 
-/// RFC 6901 section 3, without the pointer to the whole.
-fn is_pointer(text: &str) -> bool {
+/// Whether a text is a JSON Pointer (RFC 6901 section 3), and not that to the whole.
+pub fn is_json_pointer(text: &str) -> bool {
     let escapes = text.split('~').skip(1);
     text.starts_with('/') && is_text(text) && escapes.into_iter().all(|rest| rest.starts_with(['0', '1']))
 }

@@ -99,9 +99,13 @@ pub struct ClientMetadata {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExchangeRuleMetadata {
-    /// Whose tokens: the subjects, as `client_id`s or SPIFFE IDs followed by `/*`.
+    /// Whose tokens: the subjects, as `client_id`s or SPIFFE IDs followed by `/*`, or as `issuer` calls them.
     pub subjects: Vec<String>,
-    /// The resource at which they must have been presented.
+    /// The issuer of the subjects, where it is another one. Left out: this server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The resource at which they must have been presented. Left out: tokens of `issuer` itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub presented_at: String,
     /// The resource that the new token is for.
     pub audience: String,
@@ -121,12 +125,16 @@ pub struct ExchangeRuleMetadata {
     pub max_actors: Option<u32>,
 }
 
-/// A rule of `txn` as operators write it: either with `presented_at` and `grants`, or `subjects: [self]` with `scope`.
+/// A rule of `txn` as operators write it: with `presented_at` and `grants`, or `issuer` and `grants`, or `subjects: [self]` with
+/// `scope`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TxnRuleMetadata {
-    /// Whose tokens: the subjects, as `client_id`s or SPIFFE IDs followed by `/*`. Or `self` alone.
+    /// Whose tokens: the subjects, as `client_id`s or SPIFFE IDs followed by `/*`, or as `issuer` calls them. Or `self` alone.
     pub subjects: Vec<String>,
+    /// The issuer of the tokens, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
     /// The resource at which they must have been presented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presented_at: Option<String>,

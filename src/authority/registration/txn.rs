@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::authority::records::InvalidMetadata;
 use crate::authority::registration::client_id::ClientId;
 use crate::authority::registration::client_pattern::ClientPattern;
+use crate::authority::registration::foreign_subjects::ForeignSubjects;
 use crate::authority::registration::metadata::TxnRuleMetadata;
 use crate::authority::registration::metadata::invalid;
 use crate::authority::registration::scope_grant::MAX_ENTRIES;
@@ -56,6 +57,13 @@ pub enum TxnSubjects {
         /// What each scope that was presented makes of scopes of the trust domain.
         grants: Vec<ScopeGrant>,
     },
+    /// Whose token of another issuer came to it.
+    Foreign {
+        /// Whose tokens.
+        subjects: ForeignSubjects,
+        /// What each scope of them makes of scopes of the trust domain.
+        grants: Vec<ScopeGrant>,
+    },
 }
 
 /// What a client may ask for a transaction token for.
@@ -78,7 +86,9 @@ impl TxnRule {
             TxnSubjects::Presented { subjects, presented_at, .. } if presented_at == at => {
                 specificity(subjects, subject)
             }
-            TxnSubjects::Presented { .. } | TxnSubjects::Itself(_) => None,
+            // Presented nowhere is a token of another issuer.
+            TxnSubjects::Foreign { subjects, .. } if at.is_empty() => subjects.specificity(subject),
+            TxnSubjects::Presented { .. } | TxnSubjects::Foreign { .. } | TxnSubjects::Itself(_) => None,
         }
     }
 
@@ -86,7 +96,7 @@ impl TxnRule {
     pub(super) fn needed(&self) -> impl Iterator<Item = (&Scope, &str)> {
         let (grants, at) = match &self.subjects {
             TxnSubjects::Presented { grants, presented_at, .. } => (grants.as_slice(), presented_at.as_str()),
-            TxnSubjects::Itself(_) => (&[][..], ""),
+            TxnSubjects::Itself(_) | TxnSubjects::Foreign { .. } => (&[][..], ""),
         };
         grants.iter().map(move |grant| (&grant.needs, at))
     }
@@ -106,10 +116,19 @@ impl TxnRule {
                 subjects: subjects.iter().map(ToString::to_string).collect(),
                 presented_at: Some(presented_at.clone()),
                 grants: grants.iter().map(ScopeGrant::metadata).collect(),
-                scope: None,
                 details,
                 context,
                 ttl,
+                ..TxnRuleMetadata::default()
+            },
+            TxnSubjects::Foreign { subjects, grants } => TxnRuleMetadata {
+                subjects: subjects.texts(),
+                issuer: Some(subjects.issuer().to_owned()),
+                grants: grants.iter().map(ScopeGrant::metadata).collect(),
+                details,
+                context,
+                ttl,
+                ..TxnRuleMetadata::default()
             },
         }
     }
@@ -127,8 +146,10 @@ pub(super) fn read(rules: &[TxnRuleMetadata]) -> Result<Vec<TxnRule>, InvalidMet
             TxnSubjects::Presented { subjects, presented_at, .. },
             TxnSubjects::Presented { subjects: others, presented_at: elsewhere, .. },
         ) => presented_at == elsewhere && subjects.iter().any(|subject| others.contains(subject)),
-        (TxnSubjects::Itself(_), TxnSubjects::Presented { .. })
-        | (TxnSubjects::Presented { .. }, TxnSubjects::Itself(_)) => false,
+        (TxnSubjects::Foreign { subjects, .. }, TxnSubjects::Foreign { subjects: others, .. }) => {
+            subjects.shared(others).is_some()
+        }
+        (TxnSubjects::Itself(_) | TxnSubjects::Foreign { .. }, _) | (TxnSubjects::Presented { .. }, _) => false,
     };
     let twice = rules.iter().enumerate().any(|(at, rule)| rules.iter().skip(at + 1).any(|other| alike(rule, other)));
     if twice {
@@ -138,16 +159,20 @@ pub(super) fn read(rules: &[TxnRuleMetadata]) -> Result<Vec<TxnRule>, InvalidMet
 }
 
 fn read_rule(rule: &TxnRuleMetadata) -> Result<TxnRule, InvalidMetadata> {
-    let TxnRuleMetadata { subjects, presented_at, grants, scope, details, context, ttl } = rule;
-    let subjects = match (subjects.as_slice(), presented_at, scope) {
-        ([own], None, Some(scope)) if own == SELF && grants.is_empty() => {
+    let TxnRuleMetadata { subjects, issuer, presented_at, grants, scope, details, context, ttl } = rule;
+    let subjects = match (subjects.as_slice(), presented_at, scope, issuer) {
+        ([own], None, Some(scope), None) if own == SELF && grants.is_empty() => {
             let scope = Scope::parse(scope).map_err(|error| invalid(RULES, &format!("scope: {error}")))?;
             if scope.is_empty() || scope.contains("*") {
                 return Err(invalid(RULES, "scope: name one at least, and no wildcard"));
             }
             TxnSubjects::Itself(scope)
         }
-        ([_, ..], Some(presented_at), None) if !subjects.iter().any(|subject| subject == SELF) => {
+        ([_, ..], None, None, Some(issuer)) if (1..=MAX_ENTRIES).contains(&grants.len()) => TxnSubjects::Foreign {
+            subjects: ForeignSubjects::parse(RULES, issuer, subjects)?,
+            grants: read_grants(RULES, grants)?,
+        },
+        ([_, ..], Some(presented_at), None, None) if !subjects.iter().any(|subject| subject == SELF) => {
             if grants.is_empty() || subjects.len().max(grants.len()) > MAX_ENTRIES {
                 return Err(invalid(RULES, "each rule has subjects and grants, and not too many"));
             }
@@ -161,7 +186,7 @@ fn read_rule(rule: &TxnRuleMetadata) -> Result<TxnRule, InvalidMetadata> {
             }
         }
         _ => {
-            let problem = "each rule has subjects, presented_at and grants, or subjects: [self] and scope";
+            let problem = "each rule has subjects, presented_at or issuer, and grants, or subjects: [self] and scope";
             return Err(invalid(RULES, problem));
         }
     };

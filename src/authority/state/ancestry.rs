@@ -15,6 +15,7 @@ use crate::authority::state::refusal::registered;
 use crate::authority::state::view::View;
 use crate::authority::tokens::ParsedAncestor;
 use crate::authority::tokens::VerifiedToken;
+use crate::authority::trust::ForeignToken;
 
 /// A token that another one comes from, and that no longer counts.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +52,13 @@ impl View {
 
     /// Why a token that another one comes from no longer counts, if so. Its time is not looked at: nothing outlives it.
     fn refusal_of(&self, ancestor: &ParsedAncestor, lineage: LineagePolicy) -> Option<DenyReason> {
-        let ParsedAncestor { jti, issued, holder, spiffe_id, creation, bound_to } = ancestor;
+        let ParsedAncestor { jti, issued, holder, spiffe_id, creation, bound_to, issuer } = ancestor;
         let status = self.snapshot.directory.status(holder);
+        let held =
+            Held { jti, issued: *issued, holder: Some(holder), spiffe_id: spiffe_id.as_ref(), bound_to: *bound_to };
+        if let Some(issuer) = issuer {
+            return self.refusal_of_another_issuer(issuer, held, &status, lineage);
+        }
         let client = match &status {
             ClientStatus::Unknown | ClientStatus::Ambiguous => return Some(DenyReason::ClientUnknown),
             ClientStatus::Disabled => return Some(DenyReason::ClientDisabled),
@@ -83,8 +89,41 @@ impl View {
             | TokenEndpointAuthMethod::SelfSignedTlsClientAuth(_)
             | TokenEndpointAuthMethod::PublishedTlsClientAuth(_) => {}
         }
-        let (spiffe_id, bound_to) = (spiffe_id.as_ref(), Some(*bound_to));
-        let held = Held { jti, issued: *issued, holder: Some(holder), spiffe_id, bound_to };
         self.revocation_of(held, registered(&status), None, lineage)
+    }
+
+    /// Why a token of another issuer does not count here, if so.
+    pub fn refusal_of_foreign(&self, token: &ForeignToken, lineage: LineagePolicy) -> Option<DenyReason> {
+        let spiffe_id = token.subject.spiffe_id();
+        let held = Held {
+            jti: &token.jti,
+            issued: token.issued,
+            holder: Some(&token.subject),
+            spiffe_id: spiffe_id.as_ref(),
+            bound_to: token.bound_to,
+        };
+        let status = self.snapshot.directory.status(&token.subject);
+        self.refusal_of_another_issuer(&token.trusted.issuer, held, &status, lineage)
+    }
+
+    /// The same for a token of another issuer, whose own revocations are not known here: whether the issuer is still trusted, and what
+    /// was revoked here by the token's `jti` or the name of its subject.
+    fn refusal_of_another_issuer(
+        &self,
+        issuer: &str,
+        held: Held<'_>,
+        status: &ClientStatus,
+        lineage: LineagePolicy,
+    ) -> Option<DenyReason> {
+        if !self.trust.trusts_subjects_of(issuer, self.now) {
+            return Some(DenyReason::IssuerUntrusted);
+        }
+        match status {
+            ClientStatus::Disabled => Some(DenyReason::ClientDisabled),
+            ClientStatus::Suspended => Some(DenyReason::ClientSuspended),
+            ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Registered(_) => {
+                self.revocation_of(held, registered(status), None, lineage)
+            }
+        }
     }
 }

@@ -139,7 +139,7 @@ pub(in crate::authority) fn spiffe_id_claim(client_id: &ClientId, certificate: &
 impl AccessTokenClaims {
     /// For people, of a delegated token: its subject, and the actors in the order in which they acted.
     pub fn delegation(&self) -> Option<String> {
-        let mut chain: Vec<&str> = self.act.as_ref()?.all().chain([self.sub.as_str()]).collect();
+        let mut chain: Vec<_> = self.act.as_ref()?.all().chain([self.sub.as_str().into()]).collect();
         chain.reverse();
         Some(chain.join(" "))
     }

@@ -20,6 +20,7 @@ pub use crate::authority::tokens::delegation::Ancestor;
 pub use crate::authority::tokens::delegation::Ancestry;
 pub use crate::authority::tokens::delegation::MayAct;
 pub use crate::authority::tokens::delegation::ParsedAncestor;
+pub(in crate::authority) use crate::authority::tokens::delegation::qualified;
 pub use crate::authority::tokens::issued::IssuedToken;
 pub use crate::authority::tokens::jws::MAX_TOKEN_BYTES;
 pub use crate::authority::tokens::jws::NotSigned;
@@ -51,6 +52,9 @@ pub use crate::authority::tokens::verified::VerifiedToken;
 
 /// The type of an access token (RFC 8693 section 3).
 pub const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// The type of a JWT that is none of the other types (RFC 8693 section 3).
+pub const JWT_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// The type of a transaction token (draft-ietf-oauth-transaction-tokens section 11.1).
 pub const TXN_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:txn_token";

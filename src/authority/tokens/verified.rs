@@ -81,8 +81,8 @@ impl VerifiedToken {
         let AccessTokenClaims { iss, sub, aud, jti, client_id, scope, lanyard_creation, .. } = &self.claims;
         let texts = [iss, sub, jti, client_id, lanyard_creation].into_iter().chain(scope).chain(aud.all());
         let ancestors = self.claims.lanyard_from.0.iter().flat_map(|from| [&from.jti, &from.client_id, &from.creation]);
-        let actors = self.claims.act.iter().flat_map(Actors::all);
-        let bytes = texts.chain(ancestors).map(String::len).sum::<usize>() + actors.map(str::len).sum::<usize>();
+        let actors = self.claims.act.iter().flat_map(Actors::all).map(|actor| actor.len());
+        let bytes = texts.chain(ancestors).map(String::len).sum::<usize>() + actors.sum::<usize>();
         // Parsed and printed, each text is there a few times.
         size_of::<Self>() + 512 + 4 * bytes
     }

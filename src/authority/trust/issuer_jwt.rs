@@ -1,6 +1,8 @@
-//! JWTs of trusted issuers as client assertions (RFC 7523 section 3, draft-ietf-oauth-rfc7523bis), above all the tokens of
+//! JWTs of trusted issuers, and these as client assertions (RFC 7523 section 3, draft-ietf-oauth-rfc7523bis), above all the tokens of
 //! Kubernetes service accounts. Only the keys of the issuer that `iss` names prove one. Access tokens, JWT-SVIDs and other
 //! kinds are not accepted as such, nor such a JWT as one of them.
+
+use std::sync::Arc;
 
 use serde_json::Value;
 use sha2::Digest as _;
@@ -97,8 +99,8 @@ pub enum InvalidIssuerJwt {
     /// The issuer has no key, or its keys have not been confirmed for too long.
     #[error("the keys of the issuer are not known, or have not been confirmed for too long")]
     NoKeys,
-    /// `sub` is missing, or is not text.
-    #[error("sub is missing")]
+    /// `sub` is missing, is not text, or has characters that no name here has.
+    #[error("sub is missing, or has characters that no name here has")]
     Subject,
     /// `sub` is a SPIFFE ID: the token is a JWT-SVID, or would pass for one.
     #[error("sub is a SPIFFE ID: only its trust domain may say so, in a JWT-SVID")]
@@ -118,9 +120,21 @@ pub enum InvalidIssuerJwt {
     /// The time is before `nbf`, or before `iat`.
     #[error("it is not valid yet")]
     NotYetValid,
-    /// It is bound to a key (`cnf`), which nobody has proven here.
-    #[error("it is bound to a key by cnf, which a client assertion does not prove")]
+    /// It is bound to a key (`cnf`) that nobody can prove here, or is not bound where it has to be.
+    #[error("it is bound to a key by cnf in a way that is not proven here, or is not bound where it has to be")]
     Bound,
+    /// It is said to be of a type that is not accepted of its issuer.
+    #[error("it is said to be of a type that is not accepted of its issuer")]
+    Kind,
+    /// The claim with its scopes is not a list of scopes.
+    #[error("the claim with its scopes is not a list of scopes")]
+    Scope,
+    /// `act` or `may_act` is not what RFC 8693 says of it.
+    #[error("act or may_act is no object with a sub, or names too many actors")]
+    Actor,
+    /// `client_id` or `jti` is missing, or is not text.
+    #[error("client_id or jti is missing")]
+    Identifier,
     /// The issuer has no key with this `kid` for this algorithm.
     #[error("the issuer has no such key")]
     UnknownKey,
@@ -130,29 +144,51 @@ pub enum InvalidIssuerJwt {
 }
 
 impl TrustBundles {
-    /// Validates a client assertion by the issuer that it names. Before the signature is verified, its claims only refuse
-    /// it, and choose the key.
+    /// Validates a client assertion by the issuer that it names.
     pub fn prove_issuer_jwt(&self, token: &str, now: Timestamp) -> Result<IssuerJwt, InvalidIssuerJwt> {
-        let jws = CompactJws::parse(token).ok_or(InvalidIssuerJwt::Malformed)?;
-        let (algorithm, key_id) = read_header(&object(&jws.header)?)?;
-        let claims = object(&jws.payload)?;
-        let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let found = text("iss").and_then(|issuer| self.issuers.get(issuer));
-        let IssuerKeys { trusted, keys, .. } = found.ok_or(InvalidIssuerJwt::UnknownIssuer)?;
-        if found.is_none_or(|found| !found.are_usable(now)) {
-            return Err(InvalidIssuerJwt::NoKeys);
-        }
-        if sole_audience(&claims) != Some(trusted.audience.as_str()) {
-            return Err(InvalidIssuerJwt::Audience);
-        }
-        let expires = check_times(&claims, trusted, now)?;
-        let subject = text("sub").ok_or(InvalidIssuerJwt::Subject)?.to_owned();
+        let proven = self.prove_jwt(token, now, |trusted, typ| {
+            if !trusted.proves_clients() {
+                return Err(InvalidIssuerJwt::UnknownIssuer);
+            }
+            let is_known = |typ: &str| TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ));
+            if typ.is_none_or(is_known) { Ok(()) } else { Err(InvalidIssuerJwt::Type) }
+        })?;
+        let ProvenJwt { trusted, claims, subject, digest, expires, .. } = proven;
         if is_spiffe_uri(&subject) {
             return Err(InvalidIssuerJwt::SpiffeId);
         }
         if claims.get("cnf").is_some() {
             return Err(InvalidIssuerJwt::Bound);
         }
+        let issuer = trusted.issuer.clone();
+        Ok(IssuerJwt { issuer, subject, claims: Value::Object(claims), digest, expires })
+    }
+
+    /// Validates what all JWTs of trusted issuers have in common, by the issuer that it names. Before the signature is verified, its
+    /// claims only refuse it, and choose the key. `admits` says whether it may have this `typ`, for what is asked.
+    pub(super) fn prove_jwt(
+        &self,
+        token: &str,
+        now: Timestamp,
+        admits: impl Fn(&TrustedIssuer, Option<&str>) -> Result<(), InvalidIssuerJwt>,
+    ) -> Result<ProvenJwt<'_>, InvalidIssuerJwt> {
+        let jws = CompactJws::parse(token).ok_or(InvalidIssuerJwt::Malformed)?;
+        let Header { algorithm, key_id, typ } = read_header(&object(&jws.header)?)?;
+        let claims = object(&jws.payload)?;
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let found = text("iss").and_then(|issuer| self.issuers.get(issuer));
+        let IssuerKeys { trusted, keys, .. } = found.ok_or(InvalidIssuerJwt::UnknownIssuer)?;
+        admits(trusted, typ.as_deref())?;
+        if found.is_none_or(|found| !found.are_usable(now)) {
+            return Err(InvalidIssuerJwt::NoKeys);
+        }
+        let endpoint = trusted.grant_terms().map(|terms| terms.token_endpoint.as_str());
+        let audience = sole_audience(&claims);
+        if audience.is_none() || audience != Some(trusted.audience.as_str()) && audience != endpoint {
+            return Err(InvalidIssuerJwt::Audience);
+        }
+        let (issued, expires) = check_times(&claims, trusted, now)?;
+        let subject = text("sub").ok_or(InvalidIssuerJwt::Subject)?.to_owned();
         let jwk = key_id.as_deref().and_then(|key_id| keys.find(key_id));
         let key = jwk.and_then(|jwk| key_of(algorithm, jwk)).ok_or(InvalidIssuerJwt::UnknownKey)?;
         if !jws.is_signed_by(&key) {
@@ -161,15 +197,36 @@ impl TrustBundles {
         let jti = text("jti").filter(|jti| jti.len() <= MAX_JTI_BYTES);
         let digest =
             jti.map_or_else(|| digest_of(["", jws.signing_input()]), |jti| digest_of([trusted.issuer.as_str(), jti]));
-        let issuer = trusted.issuer.clone();
-        Ok(IssuerJwt { issuer, subject, claims: Value::Object(claims), digest, expires })
+        Ok(ProvenJwt { trusted, subject, claims, digest, issued, expires })
     }
 }
 
+/// A JWT with a valid signature by a trusted issuer, and the claims that all have.
+pub(super) struct ProvenJwt<'a> {
+    pub(super) trusted: &'a Arc<TrustedIssuer>,
+    /// `sub`.
+    pub(super) subject: String,
+    pub(super) claims: Members,
+    /// What tells it from every other.
+    pub(super) digest: [u8; 32],
+    pub(super) issued: Timestamp,
+    pub(super) expires: Timestamp,
+}
+
 impl TrustBundles {
-    /// Whether an issuer is configured, and its keys can prove assertions.
+    /// Whether an issuer is configured to authenticate clients, and its keys can prove assertions.
     pub fn trusts_issuer(&self, issuer: &str, now: Timestamp) -> bool {
-        self.issuers.get(issuer).is_some_and(|keys| keys.are_usable(now))
+        self.issuers.get(issuer).is_some_and(|keys| keys.trusted.proves_clients() && keys.are_usable(now))
+    }
+
+    /// Whether an issuer is configured to say for whom requests are made, and its keys can prove that.
+    pub fn trusts_subjects_of(&self, issuer: &str, now: Timestamp) -> bool {
+        self.issuers.get(issuer).is_some_and(|keys| !keys.trusted.proves_clients() && keys.are_usable(now))
+    }
+
+    /// Whether some issuer authenticates clients, so that a connection with any certificate may ask for a token.
+    pub fn authenticates_by_issuers(&self) -> bool {
+        self.issuers.values().any(|keys| keys.trusted.proves_clients())
     }
 
     /// The assertion that a client is supposed to have, if a key of its issuer could prove one.
@@ -206,22 +263,30 @@ fn put(claims: &mut Value, pointer: &str, text: &str) {
     *place = Value::from(text);
 }
 
-/// The algorithm, and the `kid`, if there is one.
-fn read_header(header: &Members) -> Result<(Algorithm, Option<String>), InvalidIssuerJwt> {
+/// What counts of a header.
+struct Header {
+    algorithm: Algorithm,
+    key_id: Option<String>,
+    typ: Option<String>,
+}
+
+fn read_header(header: &Members) -> Result<Header, InvalidIssuerJwt> {
     let known = |(name, value): (&String, &Value)| HEADER_MEMBERS.contains(&name.as_str()) && value.is_string();
     if !header.iter().all(known) {
         return Err(InvalidIssuerJwt::Header);
     }
     let text = |name: &str| header.get(name).and_then(Value::as_str);
-    if text("typ").is_some_and(|typ| !TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ))) {
-        return Err(InvalidIssuerJwt::Type);
-    }
     let algorithm = ALGORITHMS.into_iter().find(|known| Some(known.name()) == text("alg"));
-    Ok((algorithm.ok_or(InvalidIssuerJwt::Algorithm)?, text("kid").map(ToOwned::to_owned)))
+    let [key_id, typ] = ["kid", "typ"].map(|name| text(name).map(ToOwned::to_owned));
+    Ok(Header { algorithm: algorithm.ok_or(InvalidIssuerJwt::Algorithm)?, key_id, typ })
 }
 
-/// Returns `exp`.
-fn check_times(claims: &Members, trusted: &TrustedIssuer, now: Timestamp) -> Result<Timestamp, InvalidIssuerJwt> {
+/// Returns `iat` and `exp`.
+fn check_times(
+    claims: &Members,
+    trusted: &TrustedIssuer,
+    now: Timestamp,
+) -> Result<(Timestamp, Timestamp), InvalidIssuerJwt> {
     let time = |name: &str| match claims.get(name) {
         None => Ok(None),
         Some(value) => value.as_u64().map(|seconds| Some(Timestamp(seconds))).ok_or(InvalidIssuerJwt::Times),
@@ -237,7 +302,7 @@ fn check_times(claims: &Members, trusted: &TrustedIssuer, now: Timestamp) -> Res
     if issued.max(not_before).0 > now.0.saturating_add(LEEWAY) {
         return Err(InvalidIssuerJwt::NotYetValid);
     }
-    Ok(expires)
+    Ok((issued, expires))
 }
 
 /// The key in a JWK, if it is one for this algorithm (RFC 8725 section 3.1).
@@ -246,9 +311,9 @@ fn key_of(algorithm: Algorithm, jwk: &Value) -> Option<VerifyingKey> {
     if fits { VerifyingKey::from_jwk(algorithm, jwk) } else { None }
 }
 
-type Members = serde_json::Map<String, Value>;
+pub(super) type Members = serde_json::Map<String, Value>;
 
-fn object(json: &[u8]) -> Result<Members, InvalidIssuerJwt> {
+pub(super) fn object(json: &[u8]) -> Result<Members, InvalidIssuerJwt> {
     match json::parse(json) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) | Err(_) => Err(InvalidIssuerJwt::Malformed),

@@ -145,7 +145,7 @@ impl Question {
         let x5t = self.mint.leaf.thumbprint().to_string();
         let [jti, client_id, creation] = ["jti", "spiffe://prod.example/frontend", "creation"].map(ToOwned::to_owned);
         client_id.clone_into(&mut self.claims.sub);
-        self.claims.lanyard_from = Ancestry(vec![Ancestor { jti, iat: NOW, client_id, creation, x5t }]);
+        self.claims.lanyard_from = Ancestry(vec![Ancestor { jti, iat: NOW, client_id, creation, x5t, iss: None }]);
         let delegated = DelegatedMetadata { actors: vec![accepted.to_owned()], max_actors: None, mode: None };
         let metadata =
             ResourceMetadata { audience: ORDERS.to_owned(), delegated: Some(delegated), ..ResourceMetadata::default() };

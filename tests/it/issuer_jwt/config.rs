@@ -10,6 +10,7 @@ use lanyard::authority::store::Store as _;
 use lanyard::authority::trust::BundleDocument;
 use lanyard::authority::trust::IssuerKeys;
 use lanyard::authority::trust::MAX_ASSERTION_AGE;
+use lanyard::authority::trust::Proves;
 use lanyard::authority::trust::TrustBundles;
 use lanyard::authority::trust::TrustedIssuer;
 use lanyard::config;
@@ -99,6 +100,7 @@ fn a_registration_waits_for_the_feature_and_has_a_schema_of_its_own() {
         issuer: CLUSTER.to_owned(),
         audience: ISSUER.to_owned(),
         max_age: MAX_ASSERTION_AGE,
+        proves: Proves::Clients,
     };
     let keys = BundleDocument::parse(Cluster::new().jwks().as_bytes()).unwrap().signing;
     let keys = IssuerKeys { trusted: trusted.into(), keys, confirmed: None, good_until: None };

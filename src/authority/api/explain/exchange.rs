@@ -1,5 +1,6 @@
 //! What an exchange of a token would come to. It is found by the function that decides exchanges.
 
+use std::borrow::Cow;
 use std::iter;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use crate::authority::Authority;
 use crate::authority::api::audit::cause;
 use crate::authority::api::audit::one_step;
 use crate::authority::api::audit::registration;
+use crate::authority::api::exchange::NOTHING;
 use crate::authority::api::explain::supposed::NOT_ISSUED;
 use crate::authority::api::explain::supposed::not_admitted;
 use crate::authority::api::explain::supposed::readable;
@@ -42,9 +44,6 @@ use crate::authority::tokens::VerifiedReceipt;
 use crate::authority::tokens::VerifiedToken;
 use crate::authority::tokens::hash_of_token;
 use crate::authority::tokens::verify_receipt;
-
-/// An exchange of nothing.
-const NOTHING: ExchangeError = ExchangeError::RequestMalformed("what is to be exchanged is missing");
 
 impl Authority {
     /// What an exchange would come to now, of the token that its subject would get for the place where it is presented. Nothing is
@@ -125,6 +124,8 @@ impl Authority {
             credentials: self.credentials(identity, assertion.as_ref()),
             request: &request,
             subject: Ok(subject),
+            foreign: None,
+            issuer: &self.policy.issuer,
             actor_token: None,
             judge: &|token, audience| self.judge(view, token, audience),
             now: view.now,
@@ -160,7 +161,7 @@ fn supposed_receipt(view: &View, audience: &str, token: &VerifiedToken) -> Optio
 
 fn terms(exchange: Exchange, view: &View) -> ExchangedTerms {
     ExchangedTerms {
-        actors: exchange.actors.all().map(ToOwned::to_owned).collect(),
+        actors: exchange.actors.all().map(Cow::into_owned).collect(),
         expires_in: view.now.until(exchange.expires),
         subject: exchange.subject,
         scope: exchange.scope,

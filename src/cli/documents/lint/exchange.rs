@@ -60,6 +60,10 @@ fn of_rule(rule: &ExchangeRule, holder: Option<&ClientId>, resources: &[Protecte
         let gives = rule.grants.iter().map(|grant| &grant.gives);
         undefined(gives, target).for_each(|scope| say(format!("gives {scope}, which that resource does not define")));
     }
+    // Tokens of another issuer are presented at no resource.
+    if presented_at.is_empty() {
+        return remarks;
+    }
     match registered(presented_at) {
         None => say(format!("is about tokens that are presented at {presented_at}, which no document registers")),
         Some(place) => {
