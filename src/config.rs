@@ -2,6 +2,7 @@
 //! refused with their line. The results are domain types; each error names its key.
 
 mod audit;
+mod chaining;
 pub mod digest;
 mod dual_control;
 mod environment;

@@ -138,6 +138,7 @@ fn authority(ca: &Ca) -> Result<Authority, Failure> {
         exchange: ExchangePolicy::default(),
         txn_tokens: None,
         dual_control: DualControl::default(),
+        chaining: Vec::new(),
     };
     let trust = TrustBundles {
         trust_domains: HashMap::from([(TrustDomain::new("dev.internal")?, ca.anchors()?.into())]),

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::authority::access::DualControl;
 use crate::authority::access::RoleGrants;
+use crate::authority::registration::ChainingTarget;
 use crate::authority::registration::JwksUriPolicy;
 use crate::authority::registration::TxnTokenPolicy;
 use crate::authority::state::KeyPolicy;
@@ -44,6 +45,8 @@ pub struct Policy {
     pub exchange: ExchangePolicy,
     /// The transaction tokens that are issued. `None`: none are.
     pub txn_tokens: Option<TxnTokenPolicy>,
+    /// The authorization servers of other trust domains for which grants are made.
+    pub chaining: Vec<ChainingTarget>,
 }
 
 /// Token exchange (RFC 8693), and what it takes: receipts of presentations and delegated tokens.

@@ -14,6 +14,7 @@ const SEPARATOR: &str = "__";
 /// The top-level keys of the file. A variable without any of them may have another purpose, such as `LANYARD_SERVER`.
 const SECTIONS: [&str; 26] = [
     "audit",
+    "chaining",
     "dev",
     "dual_control",
     "exchange",

@@ -18,6 +18,7 @@ use crate::authority::policy::RegistrationPolicy;
 use crate::authority::scope::is_resource_indicator;
 use crate::authority::state::LineagePolicy;
 use crate::config::audit::Audit;
+use crate::config::chaining;
 use crate::config::dual_control;
 use crate::config::error::ConfigError;
 use crate::config::error::value;
@@ -75,6 +76,8 @@ pub(super) struct File {
     txn_tokens: Option<txn_tokens::Section>,
     #[serde(default)]
     dual_control: dual_control::Section,
+    #[serde(default)]
+    chaining: chaining::Section,
     #[serde(default)]
     roles: Roles,
     #[serde(default)]
@@ -230,7 +233,10 @@ impl File {
         let client_cas = self.trust.client_cas.iter().map(|(name, path)| (name.clone(), folder.join(path))).collect();
         let (jwks_uri_policy, jwks_uri) = self.jwks_uri.resolve(folder)?;
         let hosts = &jwks_uri_policy.allowed_hosts;
-        let issuers = trusted_issuers::resolve(self.trusted_issuers, &self.issuer, hosts, folder)?;
+        let mut issuers = trusted_issuers::resolve(self.trusted_issuers, &self.issuer, hosts, folder)?;
+        let mtls_url = mtls_url(self.mtls_url, &self.issuer, listeners.mtls)?;
+        let token_endpoint = format!("{mtls_url}/oauth2/token");
+        let chaining = self.chaining.resolve((&self.issuer, &token_endpoint), hosts, folder, &mut issuers)?;
         let (store, max_staleness) = self.store.resolve(folder, workload_api.is_some())?;
         let otlp = self.telemetry.resolve(folder)?;
         let machine = Machine::detect();
@@ -244,7 +250,7 @@ impl File {
             pkcs11: self.keys.pkcs11(folder)?,
             store,
             policy: Policy {
-                mtls_url: mtls_url(self.mtls_url, &self.issuer, listeners.mtls)?,
+                mtls_url,
                 issuer: self.issuer,
                 registration: self.registration,
                 unbound_tokens: self.tokens.unbound,
@@ -259,6 +265,7 @@ impl File {
                 exchange: self.exchange,
                 txn_tokens: self.txn_tokens.map(txn_tokens::Section::resolve).transpose()?,
                 dual_control: self.dual_control.resolve()?,
+                chaining,
             },
             drain_delay: self.tls.drain_delay.unwrap_or_default(),
             drain_timeout: self.tls.drain_timeout.unwrap_or(Duration::from_secs(20)),

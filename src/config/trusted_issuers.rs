@@ -92,6 +92,15 @@ pub(super) struct Resolved {
     pub(super) fetched: Vec<(Arc<TrustedIssuer>, JwksUri)>,
 }
 
+/// The longest time from `iat` to `exp` of what an issuer signs for clients or for those who call.
+fn age(written: Option<Duration>) -> Result<Duration, ConfigError> {
+    let max_age = written.unwrap_or(MAX_ASSERTION_AGE);
+    if max_age < Duration::from_secs(1) || max_age > MAX_ASSERTION_AGE {
+        return Err(value("trusted_issuers.max_age", "must be from 1s to 1h"));
+    }
+    Ok(max_age)
+}
+
 /// Reads all entries. An issuer has one entry, and so has a name.
 pub(super) fn resolve(
     entries: Vec<Entry>,
@@ -100,53 +109,85 @@ pub(super) fn resolve(
     folder: &Path,
 ) -> Result<Resolved, ConfigError> {
     let mut resolved = Resolved::default();
-    let mut known: Vec<Arc<TrustedIssuer>> = Vec::new();
     for Entry { name, issuer, audience, jwks, jwks_uri, max_age, exchange } in entries {
+        let exchanged = exchange.map(|exchange| exchange.resolve(&name, &issuer)).transpose()?;
+        let proves = exchanged.map_or(Proves::Clients, Proves::Subjects);
+        let audience = audience.unwrap_or_else(|| own.to_owned());
+        let trusted = TrustedIssuer { name, issuer, audience, max_age: age(max_age)?, proves };
+        resolved.add(trusted, (jwks, jwks_uri), (own, allowed_hosts, folder))?;
+    }
+    Ok(resolved)
+}
+
+impl Resolved {
+    /// Adds an issuer with the place of its keys. `own` is this server's issuer.
+    pub(super) fn add(
+        &mut self,
+        trusted: TrustedIssuer,
+        (jwks, jwks_uri): (Option<PathBuf>, Option<String>),
+        (own, allowed_hosts, folder): (&str, &AllowedHosts, &Path),
+    ) -> Result<(), ConfigError> {
+        let [name_key, issuer_key, audience_key, uri_key, keys_key] = keys_of(&trusted.proves);
+        let TrustedIssuer { name, issuer, audience, .. } = &trusted;
         let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
         if name.is_empty() || name.len() > 63 || !name.bytes().all(is_name) {
             let problem = "must be 1 to 63 lower-case letters, digits, hyphens, dots and underscores";
-            return Err(value("trusted_issuers.name", problem));
+            return Err(value(name_key, problem));
         }
         let is_text = |text: &str| !text.is_empty() && text.len() <= MAX_BYTES && !text.chars().any(char::is_control);
-        if !is_text(&issuer) {
-            return Err(value("trusted_issuers.issuer", "must be the iss of the issuer's JWTs"));
+        if !is_text(issuer) {
+            return Err(value(issuer_key, "must be the iss of the issuer's JWTs"));
         }
         if issuer == own {
-            return Err(value("trusted_issuers.issuer", "is this server's own issuer, whose tokens are no assertions"));
+            return Err(value(issuer_key, "is this server's own issuer, whose tokens are no assertions"));
         }
-        let audience = audience.unwrap_or_else(|| own.to_owned());
-        if !is_text(&audience) || audience == issuer {
+        if !is_text(audience) || audience == issuer {
             let problem = "must be the aud that its JWTs have for this server, and not the issuer's own name";
-            return Err(value("trusted_issuers.audience", problem));
+            return Err(value(audience_key, problem));
         }
-        let max_age = max_age.unwrap_or(MAX_ASSERTION_AGE);
-        if max_age < Duration::from_secs(1) || max_age > MAX_ASSERTION_AGE {
-            return Err(value("trusted_issuers.max_age", "must be from 1s to 1h"));
+        let mut known =
+            self.from_files.iter().map(|(known, _)| known).chain(self.fetched.iter().map(|(known, _)| known));
+        if known.any(|other| other.name == *name || other.issuer == *issuer) {
+            return Err(value(issuer_key, &format!("{name}: the name or the issuer appears here twice")));
         }
-        if known.iter().any(|other| other.name == name || other.issuer == issuer) {
-            return Err(value("trusted_issuers.issuer", &format!("{name}: the name or the issuer appears here twice")));
-        }
-        let exchanged = exchange.map(|exchange| exchange.resolve(&name, &issuer)).transpose()?;
-        let proves = exchanged.map_or(Proves::Clients, Proves::Subjects);
-        let trusted = Arc::new(TrustedIssuer { name, issuer, audience, max_age, proves });
-        known.push(Arc::clone(&trusted));
+        let trusted = Arc::new(trusted);
         match (jwks, jwks_uri) {
-            (Some(path), None) => resolved.from_files.push((trusted, folder.join(path))),
+            (Some(path), None) => self.from_files.push((trusted, folder.join(path))),
             (None, Some(text)) => {
                 let uri = JwksUri::parse(&text);
                 let problem = "must be an https URL without userinfo and fragment";
-                let uri = uri.ok_or_else(|| value("trusted_issuers.jwks_uri", problem))?;
+                let uri = uri.ok_or_else(|| value(uri_key, problem))?;
                 if !allowed_hosts.allows(&uri) {
                     let problem = format!("{}: its host is not one of jwks_uri.allowed_hosts", trusted.name);
-                    return Err(value("trusted_issuers.jwks_uri", &problem));
+                    return Err(value(uri_key, &problem));
                 }
-                resolved.fetched.push((trusted, uri));
+                self.fetched.push((trusted, uri));
             }
             (Some(_), Some(_)) | (None, None) => {
                 let problem = format!("{}: needs either jwks, a file, or jwks_uri", trusted.name);
-                return Err(value("trusted_issuers.jwks", &problem));
+                return Err(value(keys_key, &problem));
             }
         }
+        Ok(())
     }
-    Ok(resolved)
+}
+
+/// The keys of the configuration by which an issuer is refused: of its name, issuer, audience, `jwks_uri` and `jwks`.
+fn keys_of(proves: &Proves) -> [&'static str; 5] {
+    match proves {
+        Proves::Clients | Proves::Subjects(_) => [
+            "trusted_issuers.name",
+            "trusted_issuers.issuer",
+            "trusted_issuers.audience",
+            "trusted_issuers.jwks_uri",
+            "trusted_issuers.jwks",
+        ],
+        Proves::Grants(_) => [
+            "chaining.from.name",
+            "chaining.from.issuer",
+            "chaining.from.issuer",
+            "chaining.from.jwks_uri",
+            "chaining.from.jwks",
+        ],
+    }
 }

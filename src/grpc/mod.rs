@@ -6,6 +6,7 @@ mod binding_frames;
 mod binding_question;
 mod binding_stream;
 mod bindings;
+mod chaining;
 mod check_answer;
 mod check_denial;
 mod check_question;

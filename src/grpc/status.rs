@@ -159,6 +159,8 @@ pub fn exchange_refused(refusal: ExchangeRefusal) -> Status {
         ExchangeRefusal::NotGranted(error) => return grant_error(error),
         ExchangeRefusal::NotEnabled => (Code::FailedPrecondition, "EXCHANGE_NOT_ENABLED"),
         ExchangeRefusal::TxnTokensNotEnabled => (Code::FailedPrecondition, "TXN_TOKENS_NOT_ENABLED"),
+        ExchangeRefusal::ChainingNotEnabled => (Code::FailedPrecondition, "CHAINING_NOT_ENABLED"),
+        ExchangeRefusal::InvalidGrant => (Code::InvalidArgument, "INVALID_GRANT"),
         ExchangeRefusal::UnauthorizedClient => (Code::PermissionDenied, "UNAUTHORIZED_CLIENT"),
         ExchangeRefusal::RequestMalformed(_) => (Code::InvalidArgument, INVALID_REQUEST),
         ExchangeRefusal::SubjectNotAccepted => (Code::InvalidArgument, "SUBJECT_NOT_ACCEPTED"),

@@ -17,6 +17,7 @@ use crate::authority::state::Caller;
 use crate::authority::state::RevokedKind;
 use crate::grpc::Services;
 use crate::grpc::caller;
+use crate::grpc::chaining;
 use crate::grpc::claims;
 use crate::grpc::page::Page;
 use crate::grpc::revocations;
@@ -169,7 +170,7 @@ async fn exchange(
         let status = malformed("requested", "is no type of token that is issued here");
         unreadable_exchange(authority, &caller, &status)
     })?;
-    let (mut receipt, mut access_token, mut jwt) = (None, None, None);
+    let (mut receipt, mut access_token, mut jwt, mut is_grant) = (None, None, None, false);
     let mut parts =
         txn::Parts { context: message.request_context, details: message.request_details, ..txn::Parts::default() };
     match message.subject {
@@ -178,6 +179,7 @@ async fn exchange(
             (receipt, access_token) = (sent(message.presentation_receipt), Some(token));
         }
         Some(Subject::Jwt(token)) => jwt = Some(token),
+        Some(Subject::JwtGrant(grant)) => (jwt, is_grant) = (Some(grant), true),
         Some(Subject::TxnToken(token)) => parts.txn_token = Some(token),
         Some(Subject::UnsignedJson(json)) => parts.unsigned_json = Some(json),
         None => {}
@@ -193,6 +195,18 @@ async fn exchange(
         scope: message.scope,
     };
     match requested {
+        _ if is_grant => {
+            if requested == TokenType::TxnToken || requested == TokenType::JwtGrant || !parts.is_empty() {
+                return Err(malformed("requested", "is no access token, which is what a grant becomes"));
+            }
+            return chaining::redeem(authority, caller, request).await;
+        }
+        TokenType::JwtGrant if parts.is_for_jwt_grant() => {
+            return chaining::issue(authority, caller, request, parts.unsigned_json).await;
+        }
+        TokenType::JwtGrant => {
+            return Err(malformed("subject", "or the context and details go only with a transaction token"));
+        }
         TokenType::TxnToken => return txn::issue(authority, caller, request, parts).await,
         TokenType::Unspecified | TokenType::AccessToken if parts.is_empty() => {}
         TokenType::Unspecified | TokenType::AccessToken => {

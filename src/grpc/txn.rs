@@ -25,6 +25,11 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// Whether there is nothing of it but a subject that its client vouches for.
+    pub(super) fn is_for_jwt_grant(&self) -> bool {
+        self.txn_token.is_none() && self.context.is_none() && self.details.is_none()
+    }
+
     /// Whether there is nothing of it, as with a request for an access token.
     pub(super) fn is_empty(&self) -> bool {
         self.txn_token.is_none() && self.unsigned_json.is_none() && self.context.is_none() && self.details.is_none()

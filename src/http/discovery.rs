@@ -15,7 +15,9 @@ use crate::authority::Authority;
 use crate::authority::access::JWKS;
 use crate::authority::access::METADATA;
 use crate::authority::access::OPENID_CONFIGURATION;
+use crate::authority::registration::JWT_BEARER_GRANT;
 use crate::authority::registration::TOKEN_EXCHANGE;
+use crate::authority::tokens::JWT_TYPE;
 use crate::http::document::Document;
 use crate::http::document::public;
 
@@ -104,8 +106,10 @@ fn document(authority: &Authority) -> Value {
     {
         endpoints.insert("registration_endpoint".to_owned(), Value::from(at("/oauth2/register")));
     }
-    let grant_types: &[&str] =
-        if policy.exchange.enabled { &["client_credentials", TOKEN_EXCHANGE] } else { &["client_credentials"] };
+    let enabled = policy.exchange.enabled;
+    let takes_grants = enabled && authority.trust().takes_grants();
+    let grant_types = ["client_credentials"].into_iter().chain(enabled.then_some(TOKEN_EXCHANGE));
+    let grant_types: Vec<&str> = grant_types.chain(takes_grants.then_some(JWT_BEARER_GRANT)).collect();
     let mut document = json!({
         "issuer": policy.issuer,
         // Within the issuer's path: of a shared host, only that path leads here.
@@ -121,6 +125,10 @@ fn document(authority: &Authority) -> Value {
     });
     if let (Some(document), Some(endpoints)) = (document.as_object_mut(), endpoints.as_object_mut()) {
         document.append(endpoints);
+        // draft-ietf-oauth-identity-chaining section 3.
+        if enabled && !policy.chaining.is_empty() {
+            document.insert("identity_chaining_requested_token_types_supported".to_owned(), json!([JWT_TYPE]));
+        }
         let scopes = authority.scopes_supported();
         // RFC 8414 section 3.2: no empty array.
         if !scopes.is_empty() {

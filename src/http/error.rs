@@ -37,6 +37,8 @@ pub(super) enum ErrorCode {
     Grant(GrantErrorCode),
     /// `unauthorized_client` (RFC 7009 section 2.1).
     UnauthorizedClient,
+    /// `invalid_grant` (RFC 7523 section 3.1).
+    InvalidGrant,
     /// `access_denied` (RFC 6749 section 4.1.2.1).
     AccessDenied,
     /// `invalid_token` (RFC 6750 section 3.1).
@@ -54,6 +56,7 @@ impl ErrorCode {
         match self {
             Self::Grant(code) => code.as_str(),
             Self::UnauthorizedClient => "unauthorized_client",
+            Self::InvalidGrant => "invalid_grant",
             Self::AccessDenied => "access_denied",
             Self::InvalidToken => "invalid_token",
             Self::InvalidClientMetadata => "invalid_client_metadata",
@@ -66,7 +69,9 @@ impl ErrorCode {
         match self {
             Self::Grant(code) => code,
             Self::UnauthorizedClient | Self::AccessDenied | Self::InvalidToken => GrantErrorCode::InvalidClient,
-            Self::InvalidClientMetadata | Self::InvalidAuthorizationDetails => GrantErrorCode::InvalidRequest,
+            Self::InvalidGrant | Self::InvalidClientMetadata | Self::InvalidAuthorizationDetails => {
+                GrantErrorCode::InvalidRequest
+            }
         }
     }
 }

@@ -3,6 +3,8 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use serde_json::Map;
+use serde_json::Value;
 use serde_json::json;
 
 use crate::authority::Authority;
@@ -10,6 +12,7 @@ use crate::authority::decision::ClientAssertion;
 use crate::authority::decision::ExchangeRefusal;
 use crate::authority::decision::ExchangeRequest;
 use crate::authority::decision::GrantErrorCode;
+use crate::authority::json;
 use crate::authority::scope::distinct;
 use crate::authority::state::Caller;
 use crate::authority::tokens::ACCESS_TOKEN_TYPE;
@@ -21,6 +24,9 @@ use crate::http::headers::NO_STORE;
 
 /// The type of a receipt. It is ours: RFC 8693 section 3 permits any URI.
 pub(super) const RECEIPT: &str = "urn:lanyard:params:oauth:token-type:presentation-receipt";
+
+/// The type of a subject that its client vouches for (draft-ietf-oauth-transaction-tokens section 11.2.2).
+pub(super) const UNSIGNED_JSON: &str = "urn:ietf:params:oauth:token-type:unsigned_json";
 
 /// What goes only with a transaction token.
 pub(super) const CONTEXT: &str = "request_context";
@@ -52,6 +58,31 @@ pub(super) fn targets(form: &Form) -> Vec<String> {
     distinct(&[form.all("resource"), form.all("audience")].concat())
 }
 
+/// The actor token, which may be of one type.
+pub(super) fn actor_token(form: &Form) -> Result<Option<String>, OAuthError> {
+    match (form.one("actor_token")?, form.one("actor_token_type")?) {
+        (None, None) => Ok(None),
+        (Some(token), Some(ACCESS_TOKEN_TYPE)) => Ok(Some(token.to_owned())),
+        (Some(_), Some(_)) => Err(OAuthError::invalid_request("the actor_token_type is not one that is served here")),
+        (None, Some(_)) | (Some(_), None) => {
+            Err(OAuthError::invalid_request("actor_token and actor_token_type go together"))
+        }
+    }
+}
+
+/// A JSON object without duplicate members, as it is and not in base64url.
+pub(super) fn object(text: &str) -> Result<Map<String, Value>, OAuthError> {
+    match json::parse(text.as_bytes()) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) | Err(_) => Err(OAuthError::invalid_request("a parameter is no JSON object without duplicate members")),
+    }
+}
+
+/// The refusal of what goes only with a transaction token.
+pub(super) const fn context_of_others() -> OAuthError {
+    OAuthError::invalid_request("request_context and request_details go only with a transaction token")
+}
+
 /// The refusal of a type of subject token.
 pub(super) const fn unknown_subject_type() -> OAuthError {
     OAuthError::invalid_request("the subject_token_type is not one that is exchanged here")
@@ -69,23 +100,12 @@ pub(super) fn request(
         return Err(unknown_subject_type());
     }
     let (receipt, access_token) = presented(form, (text, kind))?;
-    let actor_token = one("actor_token")?;
-    match (&actor_token, form.one("actor_token_type")?) {
-        (None, None) | (Some(_), Some(ACCESS_TOKEN_TYPE)) => {}
-        (Some(_), Some(_)) => {
-            return Err(OAuthError::invalid_request("the actor_token_type is not one that is served here"));
-        }
-        (None, Some(_)) | (Some(_), None) => {
-            return Err(OAuthError::invalid_request("actor_token and actor_token_type go together"));
-        }
-    }
+    let actor_token = actor_token(form)?;
     if form.one("requested_token_type")?.is_some_and(|requested| requested != ACCESS_TOKEN_TYPE) {
         return Err(OAuthError::invalid_request("the requested_token_type is not one that is issued here"));
     }
     if !form.all(CONTEXT).is_empty() || !form.all(DETAILS).is_empty() {
-        return Err(OAuthError::invalid_request(
-            "request_context and request_details go only with a transaction token",
-        ));
+        return Err(context_of_others());
     }
     let audience = targets(form);
     let scope = one("scope")?.unwrap_or_default();
@@ -115,7 +135,7 @@ pub(super) async fn answer(
 
 /// The refusal of a grant type that is not served.
 pub(super) const fn unsupported_grant_type() -> OAuthError {
-    let description = "only client_credentials is served, and token exchange where it is on";
+    let description = "only client_credentials is served, and where they are on token exchange and jwt-bearer";
     let code = ErrorCode::Grant(GrantErrorCode::UnsupportedGrantType);
     OAuthError::new(StatusCode::BAD_REQUEST, code, description)
 }
@@ -136,8 +156,10 @@ impl From<ExchangeRefusal> for OAuthError {
             // RFC 8693 section 2.2.2: an unacceptable subject_token is no invalid_grant. A requested_token_type that is not
             // issued is malformed, too.
             ExchangeRefusal::TxnTokensNotEnabled
+            | ExchangeRefusal::ChainingNotEnabled
             | ExchangeRefusal::RequestMalformed(_)
             | ExchangeRefusal::SubjectNotAccepted => ErrorCode::INVALID_REQUEST,
+            ExchangeRefusal::InvalidGrant => ErrorCode::InvalidGrant,
             ExchangeRefusal::InvalidTarget => ErrorCode::Grant(GrantErrorCode::InvalidTarget),
             ExchangeRefusal::InvalidScope => ErrorCode::Grant(GrantErrorCode::InvalidScope),
             ExchangeRefusal::StoreUnavailable => {

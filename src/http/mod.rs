@@ -3,6 +3,7 @@
 
 mod accept;
 pub mod audit_keys;
+mod chaining;
 mod challenge;
 mod client;
 pub mod discovery;

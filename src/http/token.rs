@@ -14,9 +14,12 @@ use serde_json::json;
 
 use crate::authority::Authority;
 use crate::authority::decision::TokenRequest;
+use crate::authority::registration::JWT_BEARER_GRANT;
 use crate::authority::registration::TOKEN_EXCHANGE;
 use crate::authority::state::Caller;
+use crate::authority::tokens::JWT_TYPE;
 use crate::authority::tokens::TXN_TOKEN_TYPE;
+use crate::http::chaining;
 use crate::http::client::Authentication;
 use crate::http::error::OAuthError;
 use crate::http::exchange;
@@ -32,9 +35,12 @@ pub(super) async fn issue(
 ) -> Result<Response, OAuthError> {
     let form = Form::parse(&headers, &body)?;
     let Authentication { client_id, assertion } = Authentication::of(&form, &headers)?;
-    let exchanges = match form.one("grant_type")? {
+    let enabled = authority.policy().exchange.enabled;
+    let grant_type = form.one("grant_type")?;
+    let exchanges = match grant_type {
         Some("client_credentials") => false,
-        Some(TOKEN_EXCHANGE) if authority.policy().exchange.enabled => true,
+        Some(TOKEN_EXCHANGE) if enabled => true,
+        Some(JWT_BEARER_GRANT) if enabled && authority.trust().takes_grants() => false,
         Some(_) => return Err(exchange::unsupported_grant_type()),
         None => return Err(OAuthError::invalid_request("grant_type is missing")),
     };
@@ -46,7 +52,18 @@ pub(super) async fn issue(
     if client_id.is_none() && !assertion.is_present() {
         return Err(OAuthError::invalid_request("client_id is missing"));
     }
-    if exchanges && form.one("requested_token_type")? == Some(TXN_TOKEN_TYPE) {
+    if grant_type == Some(JWT_BEARER_GRANT) {
+        let request = chaining::grant(&form, client_id, assertion)?;
+        authority.discover(&mut caller, client_id).await;
+        return chaining::redeem(&authority, &caller, &request).await.map(IntoResponse::into_response);
+    }
+    let requested = if exchanges { form.one("requested_token_type")? } else { None };
+    if requested == Some(JWT_TYPE) {
+        let request = chaining::request(&form, client_id, assertion)?;
+        authority.discover(&mut caller, client_id).await;
+        return chaining::answer(&authority, &caller, &request).await.map(IntoResponse::into_response);
+    }
+    if requested == Some(TXN_TOKEN_TYPE) {
         let request = txn::request(&form, client_id, assertion)?;
         authority.discover(&mut caller, client_id).await;
         return txn::answer(&authority, &caller, &request).await.map(IntoResponse::into_response);

@@ -2,8 +2,6 @@
 
 use axum::Json;
 use axum::response::IntoResponse;
-use serde_json::Map;
-use serde_json::Value;
 use serde_json::json;
 
 use crate::authority::Authority;
@@ -11,7 +9,6 @@ use crate::authority::decision::ClientAssertion;
 use crate::authority::decision::ExchangeRequest;
 use crate::authority::decision::TxnRequest;
 use crate::authority::decision::TxnSubject;
-use crate::authority::json;
 use crate::authority::state::Caller;
 use crate::authority::tokens::ACCESS_TOKEN_TYPE;
 use crate::authority::tokens::JWT_TYPE;
@@ -21,11 +18,9 @@ use crate::http::exchange;
 use crate::http::exchange::CONTEXT;
 use crate::http::exchange::DETAILS;
 use crate::http::exchange::RECEIPT;
+use crate::http::exchange::object;
 use crate::http::form::Form;
 use crate::http::headers::NO_STORE;
-
-/// The type of a subject that its client vouches for (section 11.2.2).
-const UNSIGNED_JSON: &str = "urn:ietf:params:oauth:token-type:unsigned_json";
 
 /// What earlier drafts called the scope and the details. Read past, they would be thought to count.
 const EARLIER_NAMES: [&str; 2] = ["purpose", "authz_details"];
@@ -43,7 +38,7 @@ pub(super) fn request(
     let (text, kind) = exchange::subject(form)?;
     let subject = match kind {
         RECEIPT | ACCESS_TOKEN_TYPE | JWT_TYPE => TxnSubject::Presented,
-        UNSIGNED_JSON => TxnSubject::Itself(object(text)?),
+        exchange::UNSIGNED_JSON => TxnSubject::Itself(object(text)?),
         TXN_TOKEN_TYPE => TxnSubject::Replaced(text.to_owned()),
         _ => return Err(exchange::unknown_subject_type()),
     };
@@ -64,14 +59,6 @@ pub(super) fn request(
     let context = form.one(CONTEXT)?.map(object).transpose()?.unwrap_or_default();
     let details = form.one(DETAILS)?.map(object).transpose()?.unwrap_or_default();
     Ok(TxnRequest { exchange: request, subject, context, details })
-}
-
-/// A JSON object without duplicate members, as it is and not in base64url.
-fn object(text: &str) -> Result<Map<String, Value>, OAuthError> {
-    match json::parse(text.as_bytes()) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) | Err(_) => Err(OAuthError::invalid_request("a parameter is no JSON object without duplicate members")),
-    }
 }
 
 /// Issues, and prints the answer (section 11.4): the token is no access token, and is bound to nothing.

@@ -50,7 +50,7 @@ impl Authority {
     ) -> Result<(), GrantError> {
         let Some(ProvenAssertion::Issuer(jwt)) = credentials.assertion else { return Ok(()) };
         self.assertion_uses.take(jwt, client_id, credentials.peer.thumbprint(), now).map_err(|why| match why {
-            NotTaken::OtherCertificate => {
+            NotTaken::OtherCertificate | NotTaken::Before => {
                 self.metrics.assertion_reused();
                 GrantError::InvalidClient(Mismatch::AssertionReused)
             }

@@ -201,6 +201,18 @@ impl Authority {
         }
     }
 
+    /// Mints what is granted for another authorization server's grant.
+    pub(super) async fn mint_redeemed(
+        &self,
+        caller: &Caller,
+        exchange: &Exchange,
+    ) -> Result<(AccessTokenClaims, IssuedToken), NotExchanged> {
+        let jti = self.random_id();
+        let jti = jti
+            .map_err(|_| (GrantError::ServerError.into(), ended_at(Check::Signing, GrantError::ServerError.into())))?;
+        self.sign_exchanged(caller, exchange, jti).await
+    }
+
     async fn mint_exchanged(
         &self,
         caller: &Caller,
@@ -215,6 +227,17 @@ impl Authority {
             }
             None => self.random_id().map_err(|_| ended(Check::Signing)(GrantError::ServerError.into()))?,
         };
+        self.sign_exchanged(caller, exchange, jti).await
+    }
+
+    async fn sign_exchanged(
+        &self,
+        caller: &Caller,
+        exchange: &Exchange,
+        jti: String,
+    ) -> Result<(AccessTokenClaims, IssuedToken), NotExchanged> {
+        let view = &caller.view;
+        let ended = |check| move |error: ExchangeError| (error, ended_at(check, error));
         let claims = self.exchanged_claims(view, &caller.identity, exchange, jti);
         let signed = tokens::sign(&view.snapshot.keys, &claims).await.map_err(refusal);
         let access_token = signed.map_err(|error| ended(Check::Signing)(error.into()))?;
@@ -260,7 +283,7 @@ impl Authority {
             sub: exchange.subject.clone(),
             iat: exchange.issued,
             nbf: exchange.issued.before(NOT_BEFORE_SKEW),
-            act: Some(exchange.actors.clone()),
+            act: exchange.actors.clone(),
             lanyard_from: exchange.ancestry.clone(),
             ..self.claims(view, peer, &grant, jti)
         }

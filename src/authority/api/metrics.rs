@@ -46,7 +46,7 @@ impl Authority {
             (Quota::Revocations, snapshot.revocations.tokens()),
             (Quota::Registrations, snapshot.directory.registered_dynamically()),
             (Quota::Rotations, snapshot.lineages.len()),
-            (Quota::Assertions, self.assertion_uses.len()),
+            (Quota::Assertions, self.assertion_uses.len() + self.grant_uses.len()),
         ];
         let kept =
             kept.map(|(quota, count)| (labels([("quota", quota.into())]), u64::try_from(count).unwrap_or(u64::MAX)));

@@ -6,6 +6,7 @@ mod audit;
 mod audit_heads;
 mod authority_index;
 mod bindings;
+mod chaining;
 mod checks;
 mod client_assertion;
 mod clients;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::authority::Authority;
 use crate::authority::caches::SeenAgain;
+use crate::authority::clock::Timestamp;
 use crate::authority::decision::Match;
 use crate::authority::decision::Verdict;
 use crate::authority::evidence::Evidence;
@@ -26,6 +27,7 @@ use crate::authority::tokens::NotSpent;
 use crate::authority::tokens::PresentationMatch;
 use crate::authority::tokens::PresentedRoute;
 use crate::authority::tokens::PresentedToken;
+use crate::authority::tokens::RECEIPTS;
 use crate::authority::tokens::Receipt;
 use crate::authority::tokens::ReceiptError;
 use crate::authority::tokens::ReceiptText;
@@ -124,10 +126,18 @@ impl Authority {
     /// Writes that a receipt was redeemed for a target, where the resource says once. Nothing else of an exchange waits for the
     /// store.
     pub async fn spend_receipt(&self, receipt: &VerifiedReceipt, target: &str) -> Result<(), NotSpent> {
-        let key = receipt.spent_key(target);
-        // A replica whose clock is behind still takes the receipt for a moment after its end here.
-        let until = receipt.receipt.exp.after(RECEIPT_SKEW);
-        let spending = Transaction::default().compare(&key, Expected::Absent).put_until(&key, SPENT.to_vec(), until);
+        self.spend_key(&receipt.spent_key(target), receipt.receipt.exp).await
+    }
+
+    /// Writes that what this name stands for was used, which is good once and until then.
+    pub(in crate::authority::api) async fn spend_once(&self, name: &str, until: Timestamp) -> Result<(), NotSpent> {
+        self.spend_key(&format!("{RECEIPTS}{name}"), until).await
+    }
+
+    async fn spend_key(&self, key: &str, until: Timestamp) -> Result<(), NotSpent> {
+        // A replica whose clock is behind still takes it for a moment after its end here.
+        let until = until.after(RECEIPT_SKEW);
+        let spending = Transaction::default().compare(key, Expected::Absent).put_until(key, SPENT.to_vec(), until);
         match self.store.transact(spending).await {
             Ok(_) => Ok(()),
             Err(StoreError::Conflict { .. }) => {

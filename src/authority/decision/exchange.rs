@@ -110,7 +110,7 @@ fn exchange_by_steps(exchanging: &Exchanging<'_>, walk: &mut impl Walk) -> Resul
         return Err(ExchangeError::LifetimeOver);
     }
     let ancestry = descended(&subject.token).ok_or(ExchangeError::SubjectInvalid(DenyReason::TokenMalformed))?;
-    let (subject, audience) = (claims.sub.clone(), target.clone());
+    let (subject, actors, audience) = (claims.sub.clone(), Some(actors), target.clone());
     Ok(Exchange { client_id, client, subject, actors, ancestry, audience, scope, issued, expires, reported })
 }
 

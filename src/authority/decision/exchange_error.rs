@@ -26,8 +26,11 @@ pub enum ExchangeError {
     /// A transaction token is asked for, and none are issued.
     #[error("this server issues no transaction tokens: txn_tokens is not configured")]
     TxnTokensNotEnabled,
+    /// A grant for another authorization server is asked for, and there is none.
+    #[error("this server makes no grants for other authorization servers: chaining.to is not configured")]
+    ChainingNotEnabled,
     /// The client is not registered for the grant.
-    #[error("the client is not registered for token exchange")]
+    #[error("the client is not registered for this grant type")]
     UnauthorizedClient,
     /// What is to be exchanged, or the target, is missing: a sentence.
     #[error("{0}")]
@@ -53,6 +56,24 @@ pub enum ExchangeError {
     /// The token of another issuer is bound to a certificate that the client does not show.
     #[error("the subject is bound to another certificate than that of this connection")]
     SubjectBoundElsewhere,
+    /// The grant does not verify as one of another authorization server whose grants are taken.
+    #[error("the grant of another authorization server does not verify: {0}")]
+    GrantInvalid(InvalidIssuerJwt),
+    /// The grant, its subject or its issuer no longer counts here.
+    #[error("the grant no longer counts: {0}")]
+    GrantDenied(DenyReason),
+    /// The grant is for another client, or for one that may use none of its issuer.
+    #[error("the grant is not for this client, or this client may use none of its issuer")]
+    GrantNotForClient,
+    /// The grant is bound to a certificate that is not that of this connection.
+    #[error("the grant is bound to another certificate than that of this connection")]
+    GrantBoundElsewhere,
+    /// The entry of the issuer does not have the subject.
+    #[error("the issuer of the grant may not speak for this subject")]
+    GrantSubjectNotAccepted,
+    /// The grant was used before.
+    #[error("the grant was used before")]
+    GrantUsed,
     /// Its use where it was presented would be denied now.
     #[error("the subject no longer counts: {0}")]
     SubjectDenied(DenyReason),
@@ -130,8 +151,12 @@ pub enum ExchangeRefusal {
     TxnTokensNotEnabled,
     /// As at any other token request.
     NotGranted(GrantError),
+    /// Grants for other authorization servers are not made: `invalid_request`, as for any type that is not issued.
+    ChainingNotEnabled,
     /// `unauthorized_client`.
     UnauthorizedClient,
+    /// `invalid_grant`: one sentence for everything about the grant (RFC 7523 section 3.1).
+    InvalidGrant,
     /// `invalid_request`, with this sentence.
     RequestMalformed(&'static str),
     /// `invalid_request`: one sentence for everything about the subject (RFC 8693 section 2.2.2).
@@ -151,7 +176,9 @@ impl ExchangeRefusal {
             Self::NotEnabled => "this server exchanges no tokens",
             Self::TxnTokensNotEnabled => "this server issues no transaction tokens",
             Self::NotGranted(error) => error.sentence(RequestForm::Message),
-            Self::UnauthorizedClient => "the client is not registered for token exchange",
+            Self::ChainingNotEnabled => "this server makes no grants for other authorization servers",
+            Self::UnauthorizedClient => "the client is not registered for this grant type",
+            Self::InvalidGrant => "the grant is not accepted",
             Self::RequestMalformed(sentence) => sentence,
             Self::SubjectNotAccepted => "what is to be exchanged is not accepted",
             Self::InvalidTarget => "the target is not one that this can be exchanged for",
@@ -179,7 +206,14 @@ impl ExchangeError {
             Self::NotEnabled => ExchangeRefusal::NotEnabled,
             Self::TxnTokensNotEnabled => ExchangeRefusal::TxnTokensNotEnabled,
             Self::NotGranted(error) => ExchangeRefusal::NotGranted(error),
+            Self::ChainingNotEnabled => ExchangeRefusal::ChainingNotEnabled,
             Self::UnauthorizedClient => ExchangeRefusal::UnauthorizedClient,
+            Self::GrantInvalid(_)
+            | Self::GrantDenied(_)
+            | Self::GrantNotForClient
+            | Self::GrantBoundElsewhere
+            | Self::GrantSubjectNotAccepted
+            | Self::GrantUsed => ExchangeRefusal::InvalidGrant,
             Self::RequestMalformed(sentence) | Self::ContextRefused(sentence) => {
                 ExchangeRefusal::RequestMalformed(sentence)
             }

@@ -85,11 +85,20 @@ pub(super) fn translated(
 ) -> Result<Scope, ExchangeError> {
     let defined = snapshot.resources.defined_by(iter::once(target));
     let given = registration::translated(grants, presented).restricted(|scope| defined.counts(scope));
+    given_of(&given, (asked, presented), walk)
+}
+
+/// The scopes that are asked for of those that are given.
+pub(super) fn given_of(
+    given: &Scope,
+    (asked, presented): (&str, &Scope),
+    walk: &mut impl Walk,
+) -> Result<Scope, ExchangeError> {
     walk.at(Check::Scope, || (asked.to_owned(), format!("{given}, for {presented}")));
     let asked = Scope::parse(asked).map_err(|_| ExchangeError::InvalidScope)?;
     if given.is_empty() || !given.covers(&asked) {
         return Err(ExchangeError::InvalidScope);
     }
     // In the order of the rule, so that the same scopes are the same token.
-    Ok(if asked.is_empty() { given } else { given.restricted(|scope| asked.contains(scope)) })
+    Ok(if asked.is_empty() { given.clone() } else { given.restricted(|scope| asked.contains(scope)) })
 }

@@ -101,8 +101,8 @@ pub struct Exchange {
     pub client: Arc<RegisteredClient>,
     /// Whom the new token speaks for.
     pub subject: String,
-    /// Who acts, and who acted before.
-    pub actors: Actors,
+    /// Who acts, and who acted before. `None`: the client speaks for itself.
+    pub actors: Option<Actors>,
     /// What the new token comes from.
     pub ancestry: Ancestry,
     /// The resource that it is for.

@@ -51,7 +51,7 @@ pub(super) fn exchanged(
         client_id: client_id.clone(),
         client: Arc::clone(client),
         subject: speaks_for.to_string(),
-        actors,
+        actors: Some(actors),
         ancestry: Ancestry(vec![token.ancestor()]),
         audience: target.to_owned(),
         scope,

@@ -25,6 +25,8 @@ use crate::authority::trust::BundleDocument;
 use crate::authority::trust::IssuerKeys;
 use crate::authority::trust::MAX_ASSERTION_AGE;
 use crate::authority::trust::Proves;
+use crate::authority::trust::SubjectKind;
+use crate::authority::trust::SubjectTerms;
 use crate::authority::trust::TrustBundles;
 use crate::authority::trust::TrustedIssuer;
 
@@ -42,7 +44,13 @@ const CLUSTER: &str = "https://kubernetes.default.svc.cluster.local";
 
 static KEYS: LazyLock<SigningKeys> = LazyLock::new(keys);
 
-static TRUST: LazyLock<TrustBundles> = LazyLock::new(trust);
+static TRUST: LazyLock<TrustBundles> = LazyLock::new(|| trust(Proves::Clients));
+
+/// The same where the tokens of the issuer are exchanged.
+static SUBJECTS: LazyLock<TrustBundles> = LazyLock::new(|| {
+    let scope_claim = Some("/scope".to_owned());
+    trust(Proves::Subjects(SubjectTerms { kinds: vec![SubjectKind::Jwt], typ: None, scope_claim }))
+});
 
 /// The input as an access token, and as the claims of one.
 pub(crate) fn access_tokens(input: &[u8]) {
@@ -77,9 +85,14 @@ pub(crate) fn jwt_svids(input: &[u8]) {
     assert!(TrustBundles::default().prove_jwt_svid(text, AUDIENCE, NOW).is_err());
 }
 
-/// The input as an assertion of a trusted issuer.
+/// The input as an assertion of a trusted issuer, and as a token of one that is exchanged.
 pub(crate) fn issuer_jwts(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
+    if let Ok(token) = SUBJECTS.prove_subject_token(text, SubjectKind::Jwt, NOW) {
+        assert!(token.subject.as_str().strip_prefix(CLUSTER).is_some_and(|subject| subject.starts_with('#')));
+        assert!(token.actors.is_none_or(|actors| actors.all().all(|actor| actor.contains('#'))));
+        assert!(SUBJECTS.prove_issuer_jwt(text, NOW).is_err() && SUBJECTS.prove_grant(text, NOW).is_err());
+    }
     let Ok(jwt) = TRUST.prove_issuer_jwt(text, NOW) else { return };
     assert_eq!((jwt.issuer(), jwt.subject()), (CLUSTER, "system:serviceaccount:shop:checkout"));
     assert!(NOW < jwt.expires() && jwt.expires() <= NOW.after(MAX_ASSERTION_AGE).after(MAX_ASSERTION_AGE));
@@ -95,7 +108,7 @@ fn keys() -> SigningKeys {
     keys
 }
 
-fn trust() -> TrustBundles {
+fn trust(proves: Proves) -> TrustBundles {
     let (Ok(document), Ok(domain)) = (BundleDocument::parse(BUNDLE), TrustDomain::new("prod.example")) else {
         unreachable!("the bundle of the seeds is one")
     };
@@ -105,7 +118,7 @@ fn trust() -> TrustBundles {
         issuer: CLUSTER.to_owned(),
         audience: AUDIENCE.to_owned(),
         max_age: MAX_ASSERTION_AGE,
-        proves: Proves::Clients,
+        proves,
     };
     let keys = IssuerKeys { trusted: Arc::new(trusted), keys: keys.signing, confirmed: None, good_until: None };
     TrustBundles {

@@ -212,10 +212,16 @@ pub(in crate::authority) fn of_exchange(error: ExchangeError) -> &'static str {
         ExchangeError::SeveralTargets => "exchange once for each target",
         ExchangeError::ActorTokenNotOwn => "leave the actor token out: the client is the actor",
         ExchangeError::SubjectInvalid(reason) | ExchangeError::SubjectDenied(reason) => of_denial(reason),
-        ExchangeError::ForeignInvalid(_) => {
-            "send a new token of an issuer in `trusted_issuers` that has `exchange`, for its `audience` alone: the cause says what \
-             is wrong with this one"
+        ExchangeError::ChainingNotEnabled => {
+            "name the other authorization server in `chaining.to` of the configuration"
         }
+        ExchangeError::GrantInvalid(_) => "get a new grant of an issuer in `chaining.from`: the cause says why",
+        ExchangeError::GrantDenied(reason) => of_denial(reason),
+        ExchangeError::GrantNotForClient => "let CLIENT get it, and name it in `clients` of `chaining.from`",
+        ExchangeError::GrantBoundElsewhere => "use the grant with the certificate that it was asked for with",
+        ExchangeError::GrantSubjectNotAccepted => "add the subject to `subjects` of `chaining.from`, if it may come",
+        ExchangeError::GrantUsed => "get a grant for each use; if CLIENT did not use it, see who has its key",
+        ExchangeError::ForeignInvalid(_) => "send a new token of an issuer in `trusted_issuers`: the cause says why",
         ExchangeError::SubjectBoundElsewhere => {
             "exchange a token that is bound to no certificate, or to the client's own"
         }

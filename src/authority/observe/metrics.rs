@@ -74,6 +74,8 @@ pub struct Metrics {
     exchanges_refused: Counts<ExchangeError>,
     txn_tokens: AtomicU64,
     txn_tokens_refused: Counts<ExchangeError>,
+    jwt_grants: AtomicU64,
+    jwt_grants_refused: Counts<ExchangeError>,
     calls_refused: Counts<NotAdmitted>,
     handshakes_refused: Counts<HandshakeError>,
     path_signatures: AtomicU64,
@@ -154,6 +156,15 @@ impl Metrics {
     /// Counts a transaction token that was issued.
     pub(in crate::authority) fn txn_token(&self) {
         increment(&self.txn_tokens);
+    }
+
+    /// Counts a grant for another authorization server.
+    pub(in crate::authority) fn jwt_grant(&self) {
+        increment(&self.jwt_grants);
+    }
+
+    pub(in crate::authority) fn jwt_grant_refused(&self, error: ExchangeError) {
+        self.jwt_grants_refused.add(error);
     }
 
     pub(in crate::authority) fn txn_token_refused(&self, error: ExchangeError) {

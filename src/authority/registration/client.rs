@@ -25,7 +25,7 @@ use crate::authority::registration::certificate_subject::CertificateSubject;
 use crate::authority::registration::client_id::ClientId;
 use crate::authority::registration::dynamic_registration::DynamicRegistration;
 use crate::authority::registration::exchange::ExchangeTerms;
-use crate::authority::registration::exchange::TOKEN_EXCHANGE;
+use crate::authority::registration::grant_types;
 use crate::authority::registration::issuer_claims;
 use crate::authority::registration::jwks;
 use crate::authority::registration::jwks_uri::JwksUri;
@@ -65,8 +65,6 @@ pub type ClientRecord = Record<Box<str>, Option<Box<DynamicRegistration>>>;
 
 /// A client registration that is in effect.
 pub type RegisteredClient = Registered<ClientRegistration>;
-
-const CLIENT_CREDENTIALS: &str = "client_credentials";
 
 /// The validated metadata of a client. There may be a million in memory: what many have in common they share, and the
 /// metadata is printed when it is asked for.
@@ -169,16 +167,9 @@ impl ClientRegistration {
             ));
         }
         let audience = distinct(&metadata.audience);
-        let exchanges = match metadata.grant_types.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            [] | [CLIENT_CREDENTIALS] => false,
-            [CLIENT_CREDENTIALS, TOKEN_EXCHANGE] | [TOKEN_EXCHANGE, CLIENT_CREDENTIALS] => true,
-            _ => {
-                let problem = format!("only {CLIENT_CREDENTIALS} is served, and {TOKEN_EXCHANGE} beside it");
-                return Err(invalid("grant_types", &problem));
-            }
-        };
+        let grants = grant_types::read(&metadata.grant_types)?;
         let said = (metadata.exchange.as_slice(), metadata.delegates.as_deref(), metadata.txn.as_slice());
-        let exchange = ExchangeTerms::parse(exchanges, &audience, said)?;
+        let exchange = ExchangeTerms::parse(grants, &audience, said)?;
         let bound = metadata.tls_client_certificate_bound_access_tokens.unwrap_or(true);
         let access_token_ttl = read_ttl(metadata.access_token_ttl)?;
         let rotation = metadata.rotation.as_deref().map_or(Some(Rotation::Strict), Rotation::parse);
@@ -208,13 +199,12 @@ impl ClientRegistration {
     /// The metadata in normal form: defaults filled in, certificates as `jwks`.
     pub fn metadata(&self) -> ClientMetadata {
         let Terms { scope, audience, bound, access_token_ttl, rotation, exchange, owner, managed_by } = &*self.terms;
-        let exchanges = exchange.as_ref().is_some_and(|exchange| exchange.granted);
-        let grant_types = std::iter::once(CLIENT_CREDENTIALS).chain(exchanges.then_some(TOKEN_EXCHANGE));
+        let others = exchange.as_ref().map(|exchange| (exchange.granted, exchange.uses_grants)).unwrap_or_default();
         let mut metadata = ClientMetadata {
             client_id: self.client_id.to_string(),
             scope: scope.to_string(),
             audience: audience.clone(),
-            grant_types: grant_types.map(ToOwned::to_owned).collect(),
+            grant_types: grant_types::write(others),
             tls_client_certificate_bound_access_tokens: Some(*bound),
             access_token_ttl: Some(*access_token_ttl),
             rotation: Some(rotation.name().to_owned()),

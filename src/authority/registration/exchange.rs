@@ -154,6 +154,8 @@ pub struct RuleClaim {
 pub struct ExchangeTerms {
     /// Whether its grant types have token exchange.
     pub granted: bool,
+    /// Whether they have the use of other authorization servers' grants.
+    pub uses_grants: bool,
     /// What it may exchange. No two rules apply alike to one token.
     pub rules: Vec<ExchangeRule>,
     /// Who may act for it. `None`: whoever a rule names.
@@ -165,7 +167,7 @@ pub struct ExchangeTerms {
 impl ExchangeTerms {
     /// Parses what a registration says; `None` where it says nothing.
     pub(in crate::authority::registration) fn parse(
-        granted: bool,
+        (granted, uses_grants): (bool, bool),
         audience: &[String],
         (rules, delegates, txn): (&[ExchangeRuleMetadata], Option<&[String]>, &[TxnRuleMetadata]),
     ) -> Result<Option<Arc<Self>>, InvalidMetadata> {
@@ -186,7 +188,7 @@ impl ExchangeTerms {
             ));
         }
         let delegates = delegates.map(|delegates| patterns(DELEGATES, "", delegates)).transpose()?;
-        let terms = Self { granted, rules, delegates, txn: txn::read(txn)? };
+        let terms = Self { granted, uses_grants, rules, delegates, txn: txn::read(txn)? };
         Ok((terms != Self::default()).then(|| Arc::new(terms)))
     }
 

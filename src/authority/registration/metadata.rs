@@ -63,7 +63,8 @@ pub struct ClientMetadata {
     /// The resource indicators that the client may request (RFC 8707).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audience: Vec<String>,
-    /// The grant types: `client_credentials`, which is the default, and that of token exchange beside it.
+    /// The grant types: `client_credentials`, which is the default, and beside it that of token exchange, and that of grants of other
+    /// authorization servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grant_types: Vec<String>,
     /// Whether tokens must be bound to a certificate. Defaults to true.

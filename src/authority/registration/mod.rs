@@ -2,6 +2,7 @@
 
 mod auth_method;
 mod certificate_subject;
+mod chaining;
 mod claim;
 mod client;
 mod client_id;
@@ -12,6 +13,7 @@ mod dynamic;
 mod dynamic_registration;
 mod exchange;
 mod foreign_subjects;
+mod grant_types;
 mod issuer_claims;
 mod jwks;
 mod jwks_uri;
@@ -29,6 +31,11 @@ pub use crate::authority::registration::auth_method::SpiffeClaim;
 pub use crate::authority::registration::auth_method::SvidKind;
 pub use crate::authority::registration::auth_method::TokenEndpointAuthMethod;
 pub use crate::authority::registration::certificate_subject::CertificateSubject;
+pub use crate::authority::registration::chaining::ChainingTarget;
+pub use crate::authority::registration::chaining::GRANT_TYP;
+pub use crate::authority::registration::chaining::JWT_BEARER_GRANT;
+pub use crate::authority::registration::chaining::MAX_GRANT_TTL;
+pub use crate::authority::registration::chaining::ToldActors;
 pub use crate::authority::registration::claim::Claim;
 pub(in crate::authority) use crate::authority::registration::client::CLIENT_BY_ISSUER;
 pub(in crate::authority) use crate::authority::registration::client::CLIENT_WITH_EXCHANGE;

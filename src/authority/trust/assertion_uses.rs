@@ -21,6 +21,8 @@ const MAX_USES_OF_A_CLIENT: usize = 10_000;
 pub enum NotTaken {
     /// It was used with another certificate before.
     OtherCertificate,
+    /// It is good once, and was used before.
+    Before,
     /// There are too many to remember it.
     TooMany,
 }
@@ -54,9 +56,34 @@ impl AssertionUses {
         certificate: CertificateThumbprint,
         now: Timestamp,
     ) -> Result<(), NotTaken> {
+        match self.note((assertion.digest(), assertion.expires()), client_id, certificate, now)? {
+            Some(first) if first != certificate => Err(NotTaken::OtherCertificate),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Takes the use of what is good once, by what tells it from every other and until when it is good.
+    pub fn take_once(
+        &self,
+        used: ([u8; 32], Timestamp),
+        client_id: &ClientId,
+        certificate: CertificateThumbprint,
+        now: Timestamp,
+    ) -> Result<(), NotTaken> {
+        self.note(used, client_id, certificate, now)?.map_or(Ok(()), |_| Err(NotTaken::Before))
+    }
+
+    /// Notes a use. Returns the certificate of the first one, if there was one before.
+    fn note(
+        &self,
+        (digest, expires): ([u8; 32], Timestamp),
+        client_id: &ClientId,
+        certificate: CertificateThumbprint,
+        now: Timestamp,
+    ) -> Result<Option<CertificateThumbprint>, NotTaken> {
         let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(first) = uses.first.get(&assertion.digest()).filter(|first| now < first.expires) {
-            return if first.certificate == certificate { Ok(()) } else { Err(NotTaken::OtherCertificate) };
+        if let Some(first) = uses.first.get(&digest).filter(|first| now < first.expires) {
+            return Ok(Some(first.certificate));
         }
         if uses.is_full_for(client_id) && uses.swept < now {
             uses.sweep(now);
@@ -64,11 +91,11 @@ impl AssertionUses {
         if uses.is_full_for(client_id) {
             return Err(NotTaken::TooMany);
         }
-        let first = FirstUse { certificate, client_id: client_id.clone(), expires: assertion.expires() };
-        if uses.first.insert(assertion.digest(), first).is_none() {
+        let first = FirstUse { certificate, client_id: client_id.clone(), expires };
+        if uses.first.insert(digest, first).is_none() {
             *uses.of_clients.entry(client_id.clone()).or_default() += 1;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// How many are remembered.

@@ -160,6 +160,11 @@ impl TrustBundles {
         let token = read(proven, subject, scope, Some(bound_to), None)?;
         Ok(ForeignToken { client_id, ..token })
     }
+
+    /// Whether grants of some other authorization server are taken.
+    pub fn takes_grants(&self) -> bool {
+        self.issuers.values().any(|keys| keys.trusted.grant_terms().is_some())
+    }
 }
 
 fn read(

@@ -3,11 +3,15 @@
 mod ahead;
 mod cascade;
 mod chains;
+mod domains;
 mod fields;
 mod foreign;
 mod foreign_faults;
 mod foreign_voices;
 mod gateway;
+mod grants;
+mod grants_made;
+mod issuers_config;
 mod mesh;
 mod receipts;
 mod reported;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lanyard::authority::Authority;
 use lanyard::authority::decision::ExchangeRefusal;
 use lanyard::authority::decision::ExchangeRequest;
 use lanyard::authority::identity::PeerIdentity;
@@ -189,19 +190,7 @@ impl Shop {
     }
 
     fn refused(&self) -> BTreeMap<String, u64> {
-        let families = self.fixture.authority.metric_families();
-        let family = families.iter().find(|family| family.name == "lanyard_exchanges").unwrap();
-        let Samples::Counters(samples) = &family.samples else { panic!("no counter") };
-        let refused = samples.iter().filter(|sample| sample.labels.iter().any(|(_, value)| value == "refused"));
-        let reason = |labels: &[(&'static str, std::borrow::Cow<'static, str>)]| {
-            labels.iter().find(|(name, _)| *name == "reason").map(|(_, value)| value.to_string()).unwrap_or_default()
-        };
-        let mut counts = BTreeMap::new();
-        for sample in refused {
-            // Of access tokens and of transaction tokens.
-            *counts.entry(reason(&sample.labels)).or_default() += sample.value;
-        }
-        counts
+        refused_exchanges(&self.fixture.authority)
     }
 
     /// The tokens of the chain: each but the first is exchanged for the one before it.
@@ -213,6 +202,23 @@ impl Shop {
         }
         tokens
     }
+}
+
+/// How many exchanges were refused, by their exact reasons.
+pub fn refused_exchanges(authority: &Authority) -> BTreeMap<String, u64> {
+    let families = authority.metric_families();
+    let family = families.iter().find(|family| family.name == "lanyard_exchanges").unwrap();
+    let Samples::Counters(samples) = &family.samples else { panic!("no counter") };
+    let refused = samples.iter().filter(|sample| sample.labels.iter().any(|(_, value)| value == "refused"));
+    let reason = |labels: &[(&'static str, std::borrow::Cow<'static, str>)]| {
+        labels.iter().find(|(name, _)| *name == "reason").map(|(_, value)| value.to_string()).unwrap_or_default()
+    };
+    let mut counts = BTreeMap::new();
+    for sample in refused {
+        // Whatever was asked for.
+        *counts.entry(reason(&sample.labels)).or_default() += sample.value;
+    }
+    counts
 }
 
 /// The claims of a token.

@@ -329,10 +329,12 @@ fn grant_errors(kind: GrantErrorKind) -> Vec<GrantError> {
 }
 
 /// What an exchange is refused with, besides the errors of grants.
-const EXCHANGE_REFUSALS: [ExchangeRefusal; 8] = [
+const EXCHANGE_REFUSALS: [ExchangeRefusal; 10] = [
     ExchangeRefusal::NotEnabled,
     ExchangeRefusal::TxnTokensNotEnabled,
+    ExchangeRefusal::ChainingNotEnabled,
     ExchangeRefusal::UnauthorizedClient,
+    ExchangeRefusal::InvalidGrant,
     ExchangeRefusal::RequestMalformed("a sentence"),
     ExchangeRefusal::SubjectNotAccepted,
     ExchangeRefusal::InvalidTarget,
@@ -345,6 +347,8 @@ fn exchange_codes(refusal: ExchangeRefusal) -> (&'static str, &'static str) {
     match refusal {
         ExchangeRefusal::NotEnabled => ("EXCHANGE_NOT_ENABLED", "unsupported_grant_type"),
         ExchangeRefusal::TxnTokensNotEnabled => ("TXN_TOKENS_NOT_ENABLED", "invalid_request"),
+        ExchangeRefusal::ChainingNotEnabled => ("CHAINING_NOT_ENABLED", "invalid_request"),
+        ExchangeRefusal::InvalidGrant => ("INVALID_GRANT", "invalid_grant"),
         ExchangeRefusal::UnauthorizedClient => ("UNAUTHORIZED_CLIENT", "unauthorized_client"),
         ExchangeRefusal::RequestMalformed(_) => ("INVALID_REQUEST", "invalid_request"),
         ExchangeRefusal::SubjectNotAccepted => ("SUBJECT_NOT_ACCEPTED", "invalid_request"),

@@ -119,6 +119,7 @@ impl TestAuthority {
             exchange: ExchangePolicy::default(),
             txn_tokens: None,
             dual_control: DualControl::default(),
+            chaining: Vec::new(),
         };
         change(&mut policy);
         let clock = Arc::new(ManualClock::new(NOW));

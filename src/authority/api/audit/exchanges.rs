@@ -9,6 +9,7 @@ use crate::authority::decision::Exchange;
 use crate::authority::decision::ExchangeError;
 use crate::authority::decision::ExchangeRefusal;
 use crate::authority::decision::ExchangeRequest;
+use crate::authority::decision::JwtGrant;
 use crate::authority::decision::Step;
 use crate::authority::decision::TxnGrant;
 use crate::authority::identity::PeerIdentity;
@@ -24,6 +25,7 @@ use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
 use crate::authority::state::Caller;
 use crate::authority::tokens::AccessTokenClaims;
+use crate::authority::tokens::JwtGrantClaims;
 use crate::authority::tokens::TxnTokenClaims;
 
 impl Authority {
@@ -74,6 +76,30 @@ impl Authority {
         });
     }
 
+    /// Records a grant for another authorization server.
+    pub(in crate::authority::api) fn record_jwt_grant(
+        &self,
+        peer: &PeerIdentity,
+        grant: &JwtGrant,
+        claims: &JwtGrantClaims,
+    ) {
+        self.metrics.jwt_grant();
+        let JwtGrant { client_id, client, subject, audience, .. } = grant;
+        let outcome = AuditOutcome::Allowed;
+        record_in_span(outcome, None, Some(client_id.as_str()), Some(audience));
+        self.record(AuditEvent::TokenExchanged, Severity::Info, outcome, |record| AuditRecord {
+            actor: Some(peer.to_string()),
+            client_id: Some(client_id.to_string()),
+            resource: Some(audience.clone()),
+            jti: Some(claims.jti.clone()),
+            delegation: Some(format!("{subject} {client_id}")).filter(|_| subject != client_id.as_str()),
+            bound_to: claims.cnf.x5t_s256.clone(),
+            registration: Some(client.registration.client_id.to_string()),
+            revision: Some(client.revision.0),
+            ..record
+        });
+    }
+
     /// Records a refused exchange with its exact reason, which its caller is not told.
     pub(in crate::authority::api) fn record_exchange_refused(
         &self,
@@ -88,7 +114,11 @@ impl Authority {
         record_in_span(AuditOutcome::Denied, Some(reason), client.as_ref().map(ClientId::as_str), None);
         let sender = caller.sender();
         let refusal = error.refusal();
-        let told_as = (refusal == ExchangeRefusal::SubjectNotAccepted).then_some("SUBJECT_NOT_ACCEPTED");
+        let told_as = [
+            (ExchangeRefusal::SubjectNotAccepted, "SUBJECT_NOT_ACCEPTED"),
+            (ExchangeRefusal::InvalidGrant, "INVALID_GRANT"),
+        ];
+        let told_as = told_as.into_iter().find(|(told, _)| *told == refusal).map(|(_, code)| code);
         let grounds = Grounds { steps, told_as, ..grounds(&sender, fix::of_exchange(error)) };
         let (event, severity) = (AuditEvent::ExchangeRefused, Severity::Warn);
         let reference = self.refuse(event, severity, AuditOutcome::Denied, grounds, |record| {

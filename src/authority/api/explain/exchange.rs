@@ -38,6 +38,7 @@ use crate::authority::registration::ClientStatus;
 use crate::authority::registration::RuleClaim;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
+use crate::authority::tokens::Actors;
 use crate::authority::tokens::PresentationMatch;
 use crate::authority::tokens::Receipt;
 use crate::authority::tokens::VerifiedReceipt;
@@ -161,7 +162,7 @@ fn supposed_receipt(view: &View, audience: &str, token: &VerifiedToken) -> Optio
 
 fn terms(exchange: Exchange, view: &View) -> ExchangedTerms {
     ExchangedTerms {
-        actors: exchange.actors.all().map(Cow::into_owned).collect(),
+        actors: exchange.actors.iter().flat_map(Actors::all).map(Cow::into_owned).collect(),
         expires_in: view.now.until(exchange.expires),
         subject: exchange.subject,
         scope: exchange.scope,

@@ -17,6 +17,7 @@ use crate::authority::resources::Resources;
 /// What an exchange is asked for.
 const ACCESS_TOKEN: &str = "access_token";
 const TXN_TOKEN: &str = "txn_token";
+const JWT_GRANT: &str = "jwt";
 
 /// The denials that a check of a bearer token alone would have allowed.
 const DOWNGRADES: [DenyReason; 7] = [
@@ -105,9 +106,14 @@ impl Metrics {
         let issued = [
             (labels("issued", "", ACCESS_TOKEN), read(&self.exchanged)),
             (labels("issued", "", TXN_TOKEN), read(&self.txn_tokens)),
+            (labels("issued", "", JWT_GRANT), read(&self.jwt_grants)),
             (labels("reported", ExchangeError::ReceiptMissing.code(), ACCESS_TOKEN), read(&self.exchanges_reported)),
         ];
-        let refused = [(ACCESS_TOKEN, &self.exchanges_refused), (TXN_TOKEN, &self.txn_tokens_refused)];
+        let refused = [
+            (ACCESS_TOKEN, &self.exchanges_refused),
+            (TXN_TOKEN, &self.txn_tokens_refused),
+            (JWT_GRANT, &self.jwt_grants_refused),
+        ];
         let refused = refused.into_iter().flat_map(|(requested, counts)| {
             counts.read().map(move |(reason, count)| (labels("refused", reason, requested), count))
         });
