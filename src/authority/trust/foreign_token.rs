@@ -106,7 +106,7 @@ impl TrustBundles {
         now: Timestamp,
     ) -> Result<ForeignToken, InvalidIssuerJwt> {
         let proven = self.prove_jwt(token, now, |trusted, typ| {
-            let terms = trusted.subject_terms().ok_or(InvalidIssuerJwt::UnknownIssuer)?;
+            let terms = trusted.and_then(TrustedIssuer::subject_terms).ok_or(InvalidIssuerJwt::UnknownIssuer)?;
             if !terms.kinds.contains(&kind) {
                 return Err(InvalidIssuerJwt::Kind);
             }
@@ -137,7 +137,7 @@ impl TrustBundles {
     /// Validates a grant of the authorization server of another trust domain. One of this server itself is of no trusted issuer.
     pub fn prove_grant(&self, token: &str, now: Timestamp) -> Result<ForeignToken, InvalidIssuerJwt> {
         let proven = self.prove_jwt(token, now, |trusted, typ| {
-            let terms = trusted.grant_terms().ok_or(InvalidIssuerJwt::UnknownIssuer)?;
+            let terms = trusted.and_then(TrustedIssuer::grant_terms).ok_or(InvalidIssuerJwt::UnknownIssuer)?;
             if typ.is_some_and(|typ| is_type(typ, &terms.typ)) { Ok(()) } else { Err(InvalidIssuerJwt::Type) }
         })?;
         let claims = &proven.claims;

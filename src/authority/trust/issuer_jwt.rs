@@ -147,11 +147,12 @@ impl TrustBundles {
     /// Validates a client assertion by the issuer that it names.
     pub fn prove_issuer_jwt(&self, token: &str, now: Timestamp) -> Result<IssuerJwt, InvalidIssuerJwt> {
         let proven = self.prove_jwt(token, now, |trusted, typ| {
-            if !trusted.proves_clients() {
-                return Err(InvalidIssuerJwt::UnknownIssuer);
-            }
             let is_known = |typ: &str| TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ));
-            if typ.is_none_or(is_known) { Ok(()) } else { Err(InvalidIssuerJwt::Type) }
+            if !typ.is_none_or(is_known) {
+                return Err(InvalidIssuerJwt::Type);
+            }
+            let proves = trusted.is_none_or(TrustedIssuer::proves_clients);
+            if proves { Ok(()) } else { Err(InvalidIssuerJwt::UnknownIssuer) }
         })?;
         let ProvenJwt { trusted, claims, subject, digest, expires, .. } = proven;
         if is_spiffe_uri(&subject) {
@@ -165,20 +166,20 @@ impl TrustBundles {
     }
 
     /// Validates what all JWTs of trusted issuers have in common, by the issuer that it names. Before the signature is verified, its
-    /// claims only refuse it, and choose the key. `admits` says whether it may have this `typ`, for what is asked.
+    /// claims only refuse it, and choose the key. `admits` says whether one of this issuer, if it is known, may have this `typ`.
     pub(super) fn prove_jwt(
         &self,
         token: &str,
         now: Timestamp,
-        admits: impl Fn(&TrustedIssuer, Option<&str>) -> Result<(), InvalidIssuerJwt>,
+        admits: impl Fn(Option<&TrustedIssuer>, Option<&str>) -> Result<(), InvalidIssuerJwt>,
     ) -> Result<ProvenJwt<'_>, InvalidIssuerJwt> {
         let jws = CompactJws::parse(token).ok_or(InvalidIssuerJwt::Malformed)?;
         let Header { algorithm, key_id, typ } = read_header(&object(&jws.header)?)?;
         let claims = object(&jws.payload)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let found = text("iss").and_then(|issuer| self.issuers.get(issuer));
+        admits(found.map(|keys| &*keys.trusted), typ.as_deref())?;
         let IssuerKeys { trusted, keys, .. } = found.ok_or(InvalidIssuerJwt::UnknownIssuer)?;
-        admits(trusted, typ.as_deref())?;
         if found.is_none_or(|found| !found.are_usable(now)) {
             return Err(InvalidIssuerJwt::NoKeys);
         }

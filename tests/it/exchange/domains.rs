@@ -196,7 +196,7 @@ async fn a_call_goes_on_in_another_trust_domain_and_its_resource_sees_for_whom()
     };
     assert_eq!(validated(checkout).await.decision(), Decision::Allow);
     let other = home.svid("/checkout");
-    assert_eq!(validated(&other).await.reason(), DenyReason::CertificateMismatch);
+    assert_eq!(validated(&other).await.reason(), DenyReason::CertificateRenewed);
     let introspected = partner.send(&proxy, post("/oauth2/introspect", &[("token", &token)])).await.ok();
     assert_eq!((&introspected["active"], &introspected["sub"]), (&json!(true), &json!(FRONTEND)));
     let request = IntrospectTokenRequest { token: token.clone(), ..Default::default() };

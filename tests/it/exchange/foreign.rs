@@ -36,6 +36,8 @@ use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::ADMIN;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::ready;
+use crate::support::authority::self_signed_client;
+use crate::support::ca::self_signed;
 use crate::support::jwt_svid::JwtKey;
 use crate::support::mint::part;
 use crate::support::unreferenced::Unreferenced as _;
@@ -226,13 +228,9 @@ fn the_next_service_acts_for_the_user_by_a_rule_that_names_the_issuer() {
     }
     gateway.shop.fixture.update(client("orders", "stock", vec![onward(&["*"])]));
     // A name of this server's own that looks like the user's is not one.
-    let look_alike = ClientMetadata {
-        client_id: ALICE.to_owned(),
-        spiffe_id: Some(id("mallory")),
-        ..client("mallory", "orders", Vec::new())
-    };
-    gateway.shop.fixture.register(look_alike);
-    let mallory = gateway.shop.fixture.svid(&id("mallory"));
+    let leaf = self_signed("mallory").issue();
+    gateway.shop.fixture.register(self_signed_client(ALICE, &leaf.chain_pem()));
+    let mallory = gateway.shop.fixture.peer(&leaf);
     let own = gateway.shop.fixture.issue(&mallory, ALICE).unwrap().access_token;
     assert_eq!(claims(&own)["sub"], ALICE);
     assert_eq!(gateway.shop.why_not("orders", &own, "stock"), "NO_RULE");

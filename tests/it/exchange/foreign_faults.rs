@@ -84,12 +84,13 @@ fn each_claim_is_needed_and_refused_where_it_is_wrong() {
         assert_eq!(gateway.refused(right), "", "{number}");
     }
     // Its scopes are not known by any other claim, and unknown is none.
-    for change in [
-        |claims: &mut Value| drop(claims.as_object_mut().unwrap().remove("scope")),
-        |claims: &mut Value| (claims["scope"], claims["scp"]) = (json!("openid"), json!("shop.buy")),
-        |claims: &mut Value| claims["scope"] = json!("orders.read"),
-        |claims: &mut Value| claims["scope"] = json!(""),
-    ] {
+    let unknown: [Change; 4] = [
+        |claims| drop(claims.as_object_mut().unwrap().remove("scope")),
+        |claims| (claims["scope"], claims["scp"]) = (json!("openid"), json!("shop.buy")),
+        |claims| claims["scope"] = json!("orders.read"),
+        |claims| claims["scope"] = json!(""),
+    ];
+    for change in unknown {
         assert_eq!(gateway.refused(change), "INVALID_SCOPE");
     }
     let nested = |pointer: Option<&str>| SubjectTerms { scope_claim: pointer.map(ToOwned::to_owned), ..terms() };

@@ -37,6 +37,9 @@ use crate::support::unreferenced::Unreferenced as _;
 
 const PARTNER: &str = "https://lanyard.partner.example";
 
+/// A request that is no longer the same.
+type ChangedRequest = fn(&mut JwtGrantRequest);
+
 /// A change of the configuration.
 type Change = fn(&mut ChainingTarget);
 
@@ -226,18 +229,16 @@ fn who_may_go_where_for_whom_is_what_the_configuration_says() {
     assert_eq!(reason(&shop, "checkout", &stolen(None, None)), "REQUEST_MALFORMED");
     let beside = receipt_at(&shop, "frontend", &token, "checkout");
     assert_eq!(reason(&shop, "checkout", &stolen(Some(&beside), Some(&token))), "");
-    for (change, expected) in [
-        (
-            (|request| request.exchange.audience = vec![PARTNER.to_owned(), at("orders")]) as fn(&mut JwtGrantRequest),
-            "SEVERAL_TARGETS",
-        ),
+    let cases: [(ChangedRequest, &str); 7] = [
+        (|request| request.exchange.audience = vec![PARTNER.to_owned(), at("orders")], "SEVERAL_TARGETS"),
         (|request| request.exchange.audience.clear(), "REQUEST_MALFORMED"),
         (|request| request.exchange.audience = vec![at("orders")], "TARGET_NOT_IN_RULES"),
         (|request| request.exchange.audience = vec![ISSUER.to_owned()], "TARGET_NOT_IN_RULES"),
         (|request| request.exchange.scope = "partner.look".to_owned(), ""),
         (|request| request.exchange.scope = "partner.admin".to_owned(), "INVALID_SCOPE"),
         (|request| request.exchange.scope = "checkout.write".to_owned(), "INVALID_SCOPE"),
-    ] {
+    ];
+    for (change, expected) in cases {
         let mut request = asking(&text);
         change(&mut request);
         assert_eq!(reason(&shop, "checkout", &request), expected, "{request:?}");
