@@ -12,7 +12,7 @@ const PREFIX: &str = "LANYARD_";
 const SEPARATOR: &str = "__";
 
 /// The top-level keys of the file. A variable without any of them may have another purpose, such as `LANYARD_SERVER`.
-const SECTIONS: [&str; 26] = [
+const SECTIONS: [&str; 27] = [
     "audit",
     "chaining",
     "dev",

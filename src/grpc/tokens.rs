@@ -197,7 +197,8 @@ async fn exchange(
     match requested {
         _ if is_grant => {
             if requested == TokenType::TxnToken || requested == TokenType::JwtGrant || !parts.is_empty() {
-                return Err(malformed("requested", "is no access token, which is what a grant becomes"));
+                let status = malformed("requested", "is no access token, which is what a grant becomes");
+                return Err(unreadable_exchange(authority, &caller, &status));
             }
             return chaining::redeem(authority, caller, request).await;
         }
@@ -205,7 +206,8 @@ async fn exchange(
             return chaining::issue(authority, caller, request, parts.unsigned_json).await;
         }
         TokenType::JwtGrant => {
-            return Err(malformed("subject", "or the context and details go only with a transaction token"));
+            let status = malformed("subject", "or the context and details go only with a transaction token");
+            return Err(unreadable_exchange(authority, &caller, &status));
         }
         TokenType::TxnToken => return txn::issue(authority, caller, request, parts).await,
         TokenType::Unspecified | TokenType::AccessToken if parts.is_empty() => {}

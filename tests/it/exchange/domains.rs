@@ -106,7 +106,7 @@ impl Domains {
         fs::write(setup.path("lanyard.yaml"), own).unwrap();
         let partner = Box::pin(setup.start()).await.unwrap();
         let admin = partner.setup.other_ca.svid("spiffe://other.example/admin").issue();
-        let delegated = Delegated { actors: vec![CHECKOUT.to_owned()], max_actors: 0 };
+        let delegated = Delegated { actors: vec![CHECKOUT.to_owned()], max_actors: 0, mode: String::new() };
         let orders =
             ProtectedResource { delegated: Some(delegated), routes: vec![route(&[], "/**", "")], ..check::orders() };
         let request = CreateProtectedResourceRequest { resource: Some(orders), ..Default::default() };

@@ -261,7 +261,7 @@ fn who_has_no_rule_for_the_issuer_gets_nothing_and_the_target_must_agree() {
         ""
     );
     // The target: it takes no delegated tokens, none of the gateway, or only those of a trust domain.
-    let actors = |who: &str| Some(DelegatedMetadata { actors: vec![who.to_owned()], max_actors: Some(8) });
+    let actors = |who: &str| Some(DelegatedMetadata { actors: vec![who.to_owned()], max_actors: Some(8), mode: None });
     for (changed, expected) in [
         (ResourceMetadata { delegated: None, ..resource("orders") }, "TARGET_NOT_ACCEPTING"),
         (ResourceMetadata { delegated: actors(&id("other")), ..resource("orders") }, "TARGET_NOT_ACCEPTING"),

@@ -66,7 +66,7 @@ impl Edge {
             );
         })
         .await;
-        let delegated = Delegated { actors: vec![GATEWAY.to_owned()], max_actors: 0 };
+        let delegated = Delegated { actors: vec![GATEWAY.to_owned()], max_actors: 0, mode: String::new() };
         let orders =
             ProtectedResource { delegated: Some(delegated), routes: vec![route(&[], "/**", "")], ..check::orders() };
         server.protect(orders).await.unwrap();

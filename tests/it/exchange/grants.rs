@@ -101,8 +101,11 @@ impl Partnered {
     fn registered(self) -> Self {
         let admin = self.fixture.authority.as_caller(&self.fixture.svid(ADMIN));
         ready(self.fixture.authority.enable_feature(&admin, "exchange")).unwrap();
-        let delegated =
-            DelegatedMetadata { actors: vec!["spiffe://staging.example/*".to_owned()], max_actors: Some(8) };
+        let delegated = DelegatedMetadata {
+            actors: vec!["spiffe://staging.example/*".to_owned()],
+            max_actors: Some(8),
+            mode: None,
+        };
         self.fixture.protect(ResourceMetadata { delegated: Some(delegated), ..resource("orders") });
         for name in [CHECKOUT, "spiffe://staging.example/other", "spiffe://staging.example/third"] {
             self.fixture.register(using(name));
@@ -396,8 +399,11 @@ fn the_target_is_one_of_the_entry_and_of_the_clients_own_and_takes_delegated_tok
     assert_eq!(to(&["orders"], ""), "TARGET_NOT_IN_RULES");
     partnered.fixture.update(using(CHECKOUT));
     let orders = |change: &dyn Fn(&mut ResourceMetadata)| {
-        let delegated =
-            DelegatedMetadata { actors: vec!["spiffe://staging.example/*".to_owned()], max_actors: Some(8) };
+        let delegated = DelegatedMetadata {
+            actors: vec!["spiffe://staging.example/*".to_owned()],
+            max_actors: Some(8),
+            mode: None,
+        };
         let mut metadata = ResourceMetadata { delegated: Some(delegated), ..resource("orders") };
         change(&mut metadata);
         let authority = &partnered.fixture.authority;
