@@ -297,6 +297,8 @@ fn read_rule(rule: &ExchangeRuleMetadata, own: &[String]) -> Result<ExchangeRule
         return Err(invalid(RULES, problem));
     }
     let presentation = match presentation.as_deref() {
+        // What is presented at no resource leaves no receipt.
+        None if of_issuer => Presentation::Nothing,
         None => Presentation::Receipt,
         Some(text) => Presentation::ALL
             .into_iter()
