@@ -35,7 +35,7 @@ pub(super) const CHUNK_KEY_BYTES: usize = 33;
 #[derive(Debug)]
 pub(super) struct Encoded {
     pub(super) checksum: Checksum,
-    place: Checksum,
+    pub(super) place: Checksum,
     envelope: Vec<u8>,
 }
 
@@ -140,6 +140,61 @@ impl Encoded {
 /// # Errors
 /// The key, if it can be read, and the flaw.
 pub(super) fn decode(place: &[u8], envelope: &[u8]) -> Result<Decoded, (Option<String>, Flaw)> {
+    let Content { key, revision, expires, sha256: written, value } = match as_written(envelope) {
+        Some(content) => content,
+        None => parsed(envelope)?,
+    };
+    let (key, value) = (key.into_owned(), value.into_owned());
+    let checksum = checksum(&key, revision, expires, &value);
+    if URL_SAFE_NO_PAD.encode(checksum) != written {
+        return Err((Some(key), Flaw::Checksum));
+    }
+    if sha256(&[key.as_bytes()]) != place {
+        return Err((Some(key), Flaw::Misplaced));
+    }
+    Ok(Decoded { key, revision, expires, value, checksum })
+}
+
+/// What is in an envelope.
+struct Content<'a> {
+    key: Cow<'a, str>,
+    revision: Revision,
+    expires: Option<Timestamp>,
+    sha256: Cow<'a, str>,
+    value: Cow<'a, [u8]>,
+}
+
+/// Takes an envelope apart as [`encode`] writes it, without parsing it: the checksum covers whatever is between. `None` for one
+/// that is not written so, or has a key with escapes, or a value that is not JSON.
+fn as_written(envelope: &[u8]) -> Option<Content<'_>> {
+    let (schema, rest) = number(envelope.strip_prefix(b"{\"schema\":")?)?;
+    let rest = rest.strip_prefix(b",\"key\":\"")?;
+    let (key, rest) = rest.split_at_checked(rest.iter().position(|byte| *byte == b'"')?)?;
+    let (revision, rest) = number(rest.strip_prefix(b"\",\"revision\":")?)?;
+    let (expires, rest) = match rest.strip_prefix(b",\"expires\":") {
+        Some(rest) => number(rest).map(|(expires, rest)| (Some(Timestamp(expires)), rest))?,
+        None => (None, rest),
+    };
+    let rest = rest.strip_prefix(b",\"encoding\":\"json\",\"sha256\":\"")?;
+    let (sha256, rest) = rest.split_at_checked(rest.iter().position(|byte| *byte == b'"')?)?;
+    let value = rest.strip_prefix(b"\",\"value\":")?.strip_suffix(b"}")?;
+    let is_plain = |text: &[u8]| text.iter().all(|byte| *byte >= 0x20 && *byte != b'\\');
+    let wanted = u64::from(if expires.is_some() { EXPIRING_SCHEMA } else { SCHEMA });
+    (schema == wanted && is_plain(key) && is_plain(sha256)).then_some(())?;
+    let [key, sha256] = [key, sha256].map(|text| std::str::from_utf8(text).ok().map(Cow::Borrowed));
+    Some(Content { key: key?, revision: Revision(revision), expires, sha256: sha256?, value: Cow::Borrowed(value) })
+}
+
+/// The number at the beginning, as JSON has it, and what follows it.
+fn number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    let (digits, rest) = text.split_at_checked(end)?;
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.len() == 1 || !digits.starts_with('0'))?;
+    Some((digits.parse().ok()?, rest))
+}
+
+/// Parses an envelope, however it is written.
+fn parsed(envelope: &[u8]) -> Result<Content<'_>, (Option<String>, Flaw)> {
     let read = serde_json::from_slice::<Envelope<'_>>(envelope);
     let schema = match &read {
         Ok(envelope) => envelope.schema,
@@ -149,30 +204,26 @@ pub(super) fn decode(place: &[u8], envelope: &[u8]) -> Result<Decoded, (Option<S
     if schema != SCHEMA && schema != EXPIRING_SCHEMA {
         return Err((None, Flaw::Schema(schema)));
     }
-    let envelope = read.map_err(|_| (None, Flaw::Unreadable))?;
-    let key = envelope.key.into_owned();
-    let (revision, expires) = (Revision(envelope.revision), envelope.expires.map(Timestamp));
-    if expires.is_some() != (envelope.schema == EXPIRING_SCHEMA) {
-        return Err((Some(key), Flaw::Unreadable));
-    }
-    let value = match envelope.encoding {
-        Encoding::Json => Some(envelope.value.get().as_bytes().to_vec()),
-        Encoding::Base64 => {
-            serde_json::from_str::<&str>(envelope.value.get()).ok().and_then(|text| STANDARD.decode(text).ok())
-        }
+    let Envelope { key, revision, expires, encoding, sha256, value, .. } =
+        read.map_err(|_| (None, Flaw::Unreadable))?;
+    let decoded = match encoding {
+        Encoding::Json => Some(value.get().as_bytes().to_vec()),
+        Encoding::Base64 => serde_json::from_str::<&str>(value.get()).ok().and_then(|text| STANDARD.decode(text).ok()),
     };
-    let Some(value) = value else { return Err((Some(key), Flaw::Unreadable)) };
-    let checksum = checksum(&key, revision, expires, &value);
-    if URL_SAFE_NO_PAD.encode(checksum) != envelope.sha256 {
-        return Err((Some(key), Flaw::Checksum));
+    match decoded.filter(|_| expires.is_some() == (schema == EXPIRING_SCHEMA)) {
+        None => Err((Some(key.into_owned()), Flaw::Unreadable)),
+        Some(value) => Ok(Content {
+            key,
+            revision: Revision(revision),
+            expires: expires.map(Timestamp),
+            sha256: sha256.into(),
+            value: value.into(),
+        }),
     }
-    if sha256(&[key.as_bytes()]) != place {
-        return Err((Some(key), Flaw::Misplaced));
-    }
-    Ok(Decoded { key, revision, expires, value, checksum })
 }
 
-fn checksum(key: &str, revision: Revision, expires: Option<Timestamp>, value: &[u8]) -> Checksum {
+/// What a record counts for in the ledger.
+pub(super) fn checksum(key: &str, revision: Revision, expires: Option<Timestamp>, value: &[u8]) -> Checksum {
     // The key's length comes first, so that no byte can move from the key to what follows it.
     let length = u64::try_from(key.len()).unwrap_or(u64::MAX).to_be_bytes();
     let revision = revision.0.to_be_bytes();
@@ -278,6 +329,33 @@ mod tests {
         let (_, envelope) = envelope_of("/clients/a", b"1");
         let (other, _) = envelope_of("/clients/b", b"1");
         assert_eq!(decode(&other, &envelope).unwrap_err(), (Some("/clients/a".to_owned()), Flaw::Misplaced));
+    }
+
+    #[test]
+    fn an_envelope_as_it_is_written_is_not_parsed_and_read_alike() {
+        for (key, value, is_as_written) in [
+            ("/clients/a", &b"{\"scope\":\"read\"}"[..], true),
+            ("/clients/\u{1F511}", b"[\"}\"]", true),
+            ("/clients/\"a\"", b"1", false),
+            ("/clients/a\n", b"1", false),
+            ("/clients/a", b"\xff", false),
+            ("/clients/a", b" 1", false),
+        ] {
+            for expires in [None, Some(Timestamp(0)), Some(Timestamp(1_800_000_000))] {
+                let (place, envelope) = envelope_until(key, expires, value);
+                assert_eq!(as_written(&envelope).is_some(), is_as_written, "{key:?}");
+                let parsed = parsed(&envelope).unwrap();
+                assert_eq!((&*parsed.key, parsed.expires, &*parsed.value), (key, expires, value));
+                if let Some(written) = as_written(&envelope) {
+                    assert_eq!((written.key, written.revision), (parsed.key, parsed.revision));
+                    assert_eq!((written.expires, written.sha256), (parsed.expires, parsed.sha256));
+                    assert_eq!(written.value, parsed.value);
+                }
+                let spaced = String::from_utf8(envelope).unwrap().replacen("\"revision\":7", "\"revision\": 7", 1);
+                assert!(as_written(spaced.as_bytes()).is_none());
+                assert_eq!(decode(&place, spaced.as_bytes()).unwrap().value, value);
+            }
+        }
     }
 
     #[test]
