@@ -198,7 +198,7 @@ impl Authority {
     ) -> Result<Vec<(Revoked, RevocationRecord)>, RegistryError> {
         let after = after.map(|key| Revoked::from_store_key(key).ok_or(RegistryError::InvalidPageToken)).transpose()?;
         let page = view.snapshot.revocations.page(kinds, after.as_ref(), count);
-        Ok(page.into_iter().map(|(revoked, record, _)| (revoked, record.clone())).collect())
+        Ok(page.into_iter().map(|(revoked, record, _)| (revoked, record.into_owned())).collect())
     }
 
     /// Deletes the revocations that revoke nothing any more.

@@ -40,7 +40,7 @@ impl Snapshot {
             self.apply(&lineages::store_key(predecessor), Some(Entry::Lineage(record.clone())), revision);
         }
         for (revoked, record, revision) in earlier.revocations.all().filter(|(.., revision)| *revision > reached) {
-            self.apply(&revoked.store_key(), Some(Entry::Revocation(record.clone())), revision);
+            self.apply(&revoked.store_key(), Some(Entry::Revocation(record.into_owned())), revision);
         }
         for (name, heartbeat, revision) in earlier.replicas.all().filter(|(.., revision)| *revision > reached) {
             self.apply(&format!("{REPLICAS}{name}"), Some(Entry::Heartbeat(heartbeat.clone())), revision);

@@ -20,6 +20,7 @@ mod refusal;
 mod replicas;
 mod revocations;
 mod revoked;
+mod revoked_tokens;
 mod schemas;
 mod snapshot;
 mod suspension;

@@ -1,13 +1,10 @@
 //! All revocations, by what they apply to. A revocation is kept for as long as what it revokes could otherwise be used,
 //! and deleted after that.
 
-use std::borrow::Borrow;
-use std::cmp::Ordering;
+use std::borrow::Cow;
 use std::ops::Bound;
-use std::sync::Arc;
 
 use imbl::OrdMap;
-use imbl::OrdSet;
 use spiffe::SpiffeId;
 use spiffe::TrustDomain;
 use strum::VariantArray as _;
@@ -16,22 +13,22 @@ use crate::authority::access::GrantedRole;
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::prefixes;
-use crate::authority::records::Shared;
 use crate::authority::registration::ClientId;
 use crate::authority::state::revoked::RevocationRecord;
 use crate::authority::state::revoked::Revoked;
 use crate::authority::state::revoked::RevokedKind;
+use crate::authority::state::revoked_tokens::RevokedTokens;
 use crate::authority::store::Revision;
 
 type Stored = (RevocationRecord, Revision);
 
 /// A revocation with its subject and its revision.
-type Row<'a> = (Revoked, &'a RevocationRecord, Revision);
+type Row<'a> = (Revoked, Cow<'a, RevocationRecord>, Revision);
 
 /// All revocations at one moment. Those of one kind are in a map of their own: nearly always most of them are empty.
 #[derive(Clone, Debug, Default)]
 pub struct Revocations {
-    tokens: OrdSet<RevokedToken>,
+    tokens: RevokedTokens,
     clients: OrdMap<ClientId, Stored>,
     certificates: OrdMap<CertificateThumbprint, Stored>,
     issued: OrdMap<ClientId, Stored>,
@@ -41,57 +38,16 @@ pub struct Revocations {
     identities: OrdMap<String, Stored>,
     trust_domains: OrdMap<TrustDomain, Stored>,
     roles: OrdMap<GrantedRole, Stored>,
-    /// The revocations of tokens by who made them.
-    revokers: Shared<str>,
 }
-
-/// The revocation of a token, of which there may be a million: it is compared by the `jti`.
-#[derive(Clone, Debug)]
-struct RevokedToken(Arc<(Box<str>, Stored)>);
-
-impl RevokedToken {
-    fn stored(&self) -> &Stored {
-        &self.0.1
-    }
-}
-
-impl Borrow<str> for RevokedToken {
-    fn borrow(&self) -> &str {
-        &self.0.0
-    }
-}
-
-impl Ord for RevokedToken {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.0.cmp(&other.0.0)
-    }
-}
-
-impl PartialOrd for RevokedToken {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for RevokedToken {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.0 == other.0.0
-    }
-}
-
-impl Eq for RevokedToken {}
 
 impl Revocations {
     /// Adds a revocation.
-    pub fn insert(&mut self, revoked: Revoked, mut record: RevocationRecord, revision: Revision) {
-        if let Revoked::Token(_) = revoked {
-            self.remove(&revoked);
-            self.revokers.add(&mut record.revoked_by);
-        }
+    pub fn insert(&mut self, revoked: Revoked, record: RevocationRecord, revision: Revision) {
         let stored = (record, revision);
         drop(match revoked {
             Revoked::Token(jti) => {
-                self.tokens.insert(RevokedToken(Arc::new((jti.into(), stored))));
+                let (record, revision) = stored;
+                self.tokens.insert(&jti, record, revision);
                 None
             }
             Revoked::Client(client_id) => self.clients.insert(client_id, stored),
@@ -109,9 +65,7 @@ impl Revocations {
     pub fn remove(&mut self, revoked: &Revoked) {
         drop(match revoked {
             Revoked::Token(jti) => {
-                if let Some(removed) = self.tokens.remove(jti.as_str()) {
-                    self.revokers.remove(&removed.stored().0.revoked_by);
-                }
+                self.tokens.remove(jti);
                 None
             }
             Revoked::Client(client_id) => self.clients.remove(client_id),
@@ -125,9 +79,9 @@ impl Revocations {
         });
     }
 
-    fn stored(&self, revoked: &Revoked) -> Option<&Stored> {
-        match revoked {
-            Revoked::Token(jti) => self.tokens.get(jti.as_str()).map(RevokedToken::stored),
+    fn stored(&self, revoked: &Revoked) -> Option<Cow<'_, Stored>> {
+        let found = match revoked {
+            Revoked::Token(jti) => return self.tokens.get(jti).map(Cow::Owned),
             Revoked::Client(client_id) => self.clients.get(client_id),
             Revoked::Certificate(thumbprint) => self.certificates.get(thumbprint),
             Revoked::IssuedTo(client_id) => self.issued.get(client_id),
@@ -136,7 +90,8 @@ impl Revocations {
             Revoked::Identities(prefix) => self.identities.get(prefix),
             Revoked::TrustDomain(trust_domain) => self.trust_domains.get(trust_domain),
             Revoked::Role(role) => self.roles.get(role),
-        }
+        };
+        found.map(Cow::Borrowed)
     }
 
     /// Whether there are none.
@@ -190,12 +145,8 @@ impl Revocations {
         match kind {
             RevokedKind::Token => {
                 let after = if let Some(Revoked::Token(jti)) = after { Some(jti) } else { None };
-                let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-                let tokens = self.tokens.range::<_, str>((from, Bound::Unbounded));
-                Box::new(tokens.map(|RevokedToken(token)| {
-                    let (jti, (record, revision)) = &**token;
-                    (Revoked::Token(jti.to_string()), record, *revision)
-                }))
+                let tokens = self.tokens.after(after.as_deref());
+                Box::new(tokens.map(|(jti, record, revision)| (Revoked::Token(jti), Cow::Owned(record), revision)))
             }
             RevokedKind::Client => {
                 let after = if let Some(Revoked::Client(client_id)) = after { Some(client_id) } else { None };
@@ -231,12 +182,12 @@ impl Revocations {
 
     /// The store revision of a revocation.
     pub fn revision_of(&self, revoked: &Revoked) -> Option<Revision> {
-        self.stored(revoked).map(|(_, revision)| *revision)
+        self.stored(revoked).map(|stored| stored.1)
     }
 
     /// The record of a revocation.
-    pub fn record(&self, revoked: &Revoked) -> Option<&RevocationRecord> {
-        self.stored(revoked).map(|(record, _)| record)
+    pub fn record(&self, revoked: &Revoked) -> Option<RevocationRecord> {
+        self.stored(revoked).map(|stored| stored.into_owned().0)
     }
 
     /// The revocations that have no effect any more.
@@ -247,7 +198,7 @@ impl Revocations {
 
     /// Whether a token is refused by its `jti`.
     pub fn has_token(&self, jti: &str, now: Timestamp) -> bool {
-        self.tokens.get(jti).is_some_and(|token| token.stored().0.is_in_effect(now))
+        self.tokens.refuses(jti, now)
     }
 
     /// Whether a client, and with it each of its tokens, is refused under this name.
@@ -286,7 +237,7 @@ impl Revocations {
 
     /// The number of revocations of tokens by this caller.
     pub fn tokens_revoked_by(&self, caller: &str) -> usize {
-        self.revokers.count(caller)
+        self.tokens.revoked_by(caller)
     }
 
     /// Whether a SPIFFE ID is refused: as a client, with a path above it, or with its trust domain.
@@ -319,23 +270,5 @@ fn rows<K: Clone + Ord>(
 ) -> Box<dyn Iterator<Item = Row<'_>> + '_> {
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
     let rows = map.range((from, Bound::Unbounded));
-    Box::new(rows.map(move |(name, (record, revision))| (revoked(name.clone()), record, *revision)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// So that the memory for a million revocations stays bounded: the node of the set takes 29 bytes besides, and the `jti` 43.
-    #[test]
-    fn the_revocation_of_a_token_takes_little_memory_of_its_own() {
-        assert!(size_of::<(Box<str>, Stored)>() <= 80, "{}", size_of::<(Box<str>, Stored)>());
-        let mut revocations = Revocations::default();
-        for jti in ["a", "b"] {
-            let record = RevocationRecord::new(Timestamp(1), "spiffe://prod.example/admin", None);
-            revocations.insert(Revoked::Token(jti.to_owned()), record, Revision(1));
-        }
-        let by: Vec<_> = revocations.all().map(|(_, record, _)| &record.revoked_by).collect();
-        assert!(matches!(by.as_slice(), [one, other] if Arc::ptr_eq(one, other)));
-    }
+    Box::new(rows.map(move |(name, (record, revision))| (revoked(name.clone()), Cow::Borrowed(record), *revision)))
 }

@@ -232,7 +232,12 @@ impl From<RevocationRecord> for Written {
 impl RevocationRecord {
     /// A revocation made now.
     pub fn new(now: Timestamp, by: &str, until: Option<Timestamp>) -> Self {
-        Self { schema: SCHEMA, revoked_at: now, revoked_by: by.into(), until, lifted: None }
+        Self::of(now, by.into(), until)
+    }
+
+    /// A revocation that was made then.
+    pub(super) fn of(revoked_at: Timestamp, revoked_by: Arc<str>, until: Option<Timestamp>) -> Self {
+        Self { schema: SCHEMA, revoked_at, revoked_by, until, lifted: None }
     }
 
     /// Parses a stored value; `None` where this version cannot.
