@@ -104,6 +104,11 @@ impl<T: Registration> ByName<T> {
     /// Inserts a registration, replacing any with the same name.
     pub(in crate::authority) fn insert(&mut self, registered: Arc<Registered<T>>) {
         self.remove(registered.registration.name());
+        self.add(registered);
+    }
+
+    /// Inserts a registration whose name none has.
+    pub(in crate::authority) fn add(&mut self, registered: Arc<Registered<T>>) {
         self.found.insert(Named(Arc::clone(&registered)), ());
         self.listed.insert(Named(registered));
     }

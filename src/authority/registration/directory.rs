@@ -256,7 +256,7 @@ impl Directory {
         self.dynamic += usize::from(client.record.dynamic.is_some());
         let client = Arc::new(client);
         self.index(&client, Change::Add);
-        self.clients.insert(client);
+        self.clients.add(client);
     }
 
     /// Removes a client.

@@ -193,7 +193,9 @@ impl Snapshot {
         if self.is_superseded(key, revision) {
             return;
         }
-        self.removed.remove(key);
+        if !self.removed.is_empty() {
+            self.removed.remove(key);
+        }
         self.unreadable.remove(key);
         let revoked = Revoked::from_store_key(key);
         match (entry, revoked) {
@@ -318,7 +320,7 @@ impl Snapshot {
 
     /// The revision of the last change of a key that is known, whether or not it was a record that can be read.
     fn last_change(&self, key: &str) -> Option<Revision> {
-        let removed = self.removed.get(key).copied();
+        let removed = if self.removed.is_empty() { None } else { self.removed.get(key).copied() };
         self.revision_of(key).max(removed).max(self.unreadable.revision_of(key))
     }
 
@@ -359,6 +361,10 @@ impl Snapshot {
 
     /// The revision of the write that the snapshot holds for a key.
     pub fn revision_of(&self, key: &str) -> Option<Revision> {
+        // Of these there may be a million.
+        if let Some(name) = key.strip_prefix(CLIENTS) {
+            return self.directory.named(name).map(|client| client.revision);
+        }
         if let Some(audience) = key.strip_prefix(RESOURCES) {
             return self.resources.named(audience).map(|resource| resource.revision);
         }
@@ -389,9 +395,6 @@ impl Snapshot {
         if let Some(predecessor) = lineages::predecessor(key) {
             return self.lineages.revision_of(&predecessor);
         }
-        match key.strip_prefix(CLIENTS) {
-            Some(name) => self.directory.named(name).map(|client| client.revision),
-            None => Revoked::from_store_key(key).and_then(|revoked| self.revocations.revision_of(&revoked)),
-        }
+        Revoked::from_store_key(key).and_then(|revoked| self.revocations.revision_of(&revoked))
     }
 }
