@@ -1,4 +1,5 @@
 //! Measures what many registrations, revocations and writes of them cost: `cargo bench --bench scale [MOST] [SECTION]`.
+//! A store is read from its image at the first start, and from its log at the one after a kill.
 //!
 //! MOST is the largest number of registrations, a million if there is none. The sections are `registrations`,
 //! `revocations` and `writes`. A server runs on one core in a process of its own, over a store that was filled before it
@@ -78,6 +79,9 @@ fn main() -> Result<(), Failure> {
     })
 }
 
+/// What is measured is what calls cost, not when they are refused.
+const SETTINGS: [(&str, &str); 2] = [UNSHARED, ("LANYARD_LIMITS__QUEUE_DELAY", "10s")];
+
 /// A server that has started, and what that took: seconds, seconds of CPU time, and bytes of memory then and at most.
 struct Served {
     server: Server,
@@ -90,25 +94,33 @@ struct Served {
 impl Served {
     async fn start(folder: Folder) -> Result<Self, Failure> {
         let begin = Instant::now();
-        // What is measured is what calls cost, not when they are refused.
-        let server = folder.serve(&[UNSHARED, ("LANYARD_LIMITS__QUEUE_DELAY", "10s")], Stdio::null()).await?;
+        let server = folder.serve(&SETTINGS, Stdio::null()).await?;
         let (time, cpu) = (begin.elapsed().as_secs_f64(), server.cpu_seconds()?);
         let (memory, peak) = (server.memory_kib()? * 1024.0, server.peak_memory_kib()? * 1024.0);
         Ok(Self { server, time, cpu, memory, peak })
+    }
+
+    /// Starts the server again after a kill, so that it reads the store's log. The seconds that takes, and those of CPU time.
+    async fn start_after_kill(&mut self) -> Result<[f64; 2], Failure> {
+        let begin = Instant::now();
+        self.server.start_after_kill(&SETTINGS).await?;
+        Ok([begin.elapsed().as_secs_f64(), self.server.cpu_seconds()?])
     }
 }
 
 async fn registrations(most: usize, empty: f64, figures: &mut Map<String, Value>) -> Result<(), Failure> {
     println!(
-        "| registrations | start s | CPU s of it | memory MiB | its peak | bytes each | disk bytes each | calls a second | CPU us a call | of the throughput at 1,000 |"
+        "| registrations | start s | CPU s of it | after a kill s | CPU s of it | memory MiB | its peak | bytes each | disk bytes each | calls a second | CPU us a call | of the throughput at 1,000 |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     let mut base: Option<(Served, Vec<Request>)> = None;
     for count in COUNTS.into_iter().filter(|count| *count < most).chain([most]) {
         let folder = Folder::new()?;
         fill::registrations(&folder.store(), count).await?;
         let disk = bytes_of(&folder.store())?;
-        let served = Served::start(folder).await?;
+        let mut served = Served::start(folder).await?;
+        // Afterwards the log is not read again while calls are measured.
+        let [killed, killed_cpu] = served.start_after_kill().await?;
         let tokens = tokens(&served.server, count, TOKENS).await?;
         let (base_server, base_tokens) = base.as_ref().map_or((&served, &tokens), |(server, tokens)| (server, tokens));
         let compared = compare(ROUNDS, (&served.server, &tokens), (&base_server.server, base_tokens)).await?;
@@ -117,10 +129,11 @@ async fn registrations(most: usize, empty: f64, figures: &mut Map<String, Value>
         let Served { time, cpu, memory, peak, .. } = served;
         let [mib, peak_mib] = [memory, peak].map(|bytes| bytes / 1024.0 / 1024.0);
         println!(
-            "| {count} | {time:.2} | {cpu:.2} | {mib:.0} | {peak_mib:.0} | {each:.0} | {disk:.0} | {rps:.0} | {cpu_us:.1} | {ratio:.3} |"
+            "| {count} | {time:.2} | {cpu:.2} | {killed:.2} | {killed_cpu:.2} | {mib:.0} | {peak_mib:.0} | {each:.0} | {disk:.0} | {rps:.0} | {cpu_us:.1} | {ratio:.3} |"
         );
         let values = json!({
-            "start_s": time, "start_cpu_s": cpu, "memory_bytes": memory, "peak_memory_bytes": peak,
+            "start_s": time, "start_cpu_s": cpu, "start_after_kill_s": killed, "start_after_kill_cpu_s": killed_cpu,
+            "memory_bytes": memory, "peak_memory_bytes": peak,
             "bytes_each": each, "disk_bytes_each": disk,
             "validate_rps": rps, "validate_cpu_us": cpu_us, "validate_vs_1000": ratio,
         });
@@ -137,6 +150,9 @@ async fn registrations(most: usize, empty: f64, figures: &mut Map<String, Value>
             let values =
                 json!({ "live": live, "validate_rps": rps, "validate_cpu_us": cpu_us, "vs_few_tokens": ratio });
             figures.insert("tokens".to_owned(), values);
+            let write = writes::cpu_us_beside(&served.server, count, SLOW_ROUNDS).await?;
+            println!("a registration beside {count}: {write:.0} us of CPU time");
+            figures.insert("registration_beside_them".to_owned(), json!({ "cpu_us": write }));
         }
         if base.is_none() {
             base = Some((served, tokens));
@@ -148,11 +164,18 @@ async fn registrations(most: usize, empty: f64, figures: &mut Map<String, Value>
 async fn revocations(count: usize, empty: f64, figures: &mut Map<String, Value>) -> Result<(), Failure> {
     let folder = Folder::new()?;
     fill::revocations(&folder.store(), count).await?;
-    let Served { time, cpu, memory, .. } = Served::start(folder).await?;
+    let mut served = Served::start(folder).await?;
+    let [killed, killed_cpu] = served.start_after_kill().await?;
+    let Served { time, cpu, memory, .. } = served;
     let each = (memory - empty) / as_float(count);
-    println!("{count} revocations: start {time:.2} s, {cpu:.2} s of CPU time, {each:.0} bytes of memory each");
-    let values =
-        json!({ "count": count, "start_s": time, "start_cpu_s": cpu, "memory_bytes": memory, "bytes_each": each });
+    println!(
+        "{count} revocations: start {time:.2} s, {cpu:.2} s of CPU time, after a kill {killed:.2} s, {killed_cpu:.2} s of \
+         CPU time, {each:.0} bytes of memory each"
+    );
+    let values = json!({
+        "count": count, "start_s": time, "start_cpu_s": cpu, "start_after_kill_s": killed,
+        "start_after_kill_cpu_s": killed_cpu, "memory_bytes": memory, "bytes_each": each,
+    });
     figures.insert("revocations".to_owned(), values);
     Ok(())
 }

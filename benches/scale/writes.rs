@@ -17,25 +17,17 @@ use crate::rounds::median;
 use crate::support::Failure;
 use crate::support::server::Process as _;
 use crate::support::server::Server;
+use crate::support::server::UNSHARED;
 
 /// How many write at a time, and how many registrations are in a round.
 const WRITERS: usize = 32;
 const ROUND: usize = 2_048;
 
-/// The setting under which one admin may send as much as the server can take.
-const UNSHARED: (&str, &str) = (
-    "LANYARD_LIMITS__CALLERS",
-    "[{role: admin, address: {requests: 1000000, requests_per_second: 1000000, buffered_bytes: 1000000000}}]",
-);
-
 /// The time of 32 writers for a round of registrations, over that of a raw write and `fdatasync` of the same bytes in groups
 /// of 32.
 pub(crate) async fn beside_raw_writes(rounds: usize) -> Result<Value, Failure> {
     let server = Server::start(&[UNSHARED, ("LANYARD_LIMITS__QUEUE_DELAY", "10s")]).await?;
-    let mut writers = Vec::new();
-    for _ in 0..WRITERS {
-        writers.push(RegistryServiceClient::new(server.sample("admin")?.channel().await?));
-    }
+    let mut writers = connect(&server).await?;
     let (mut ratios, mut rates, mut cpu, mut raw_rates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..=rounds {
         let first = round * ROUND;
@@ -57,6 +49,27 @@ pub(crate) async fn beside_raw_writes(rounds: usize) -> Result<Value, Failure> {
          writes: {raw_rate:.0} a second"
     );
     Ok(json!({ "registration_write_vs_raw": ratio, "rps": rate, "cpu_us": cpu, "raw_rps": raw_rate }))
+}
+
+async fn connect(server: &Server) -> Result<Vec<RegistryServiceClient<Channel>>, Failure> {
+    let mut writers = Vec::new();
+    for _ in 0..WRITERS {
+        writers.push(RegistryServiceClient::new(server.sample("admin")?.channel().await?));
+    }
+    Ok(writers)
+}
+
+/// The microseconds of CPU time that a registration beside so many others takes the server: the median of these rounds.
+pub(crate) async fn cpu_us_beside(server: &Server, registered_before: usize, rounds: usize) -> Result<f64, Failure> {
+    let mut writers = connect(server).await?;
+    let mut cpu = Vec::new();
+    for round in 0..rounds {
+        let before = server.cpu_seconds()?;
+        // A team begins with each of them, as in a store of so many.
+        registered(&mut writers, registered_before.next_multiple_of(ROUND) + round * ROUND).await?;
+        cpu.push((server.cpu_seconds()? - before) * 1e6 / as_float(ROUND));
+    }
+    Ok(median(cpu))
 }
 
 /// The seconds in which all writers together register a round.

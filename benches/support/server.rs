@@ -54,7 +54,8 @@ const CLIENT_CORE: &str = "1";
 pub(crate) const UNSHARED: (&str, &str) = (
     "LANYARD_LIMITS__CALLERS",
     "[{role: proxy, address: {requests: 1000000, requests_per_second: 1000000, buffered_bytes: 1000000000}}, \
-     {role: workload, address: {requests: 1000000, requests_per_second: 1000000, buffered_bytes: 1000000000}}]",
+     {role: workload, address: {requests: 1000000, requests_per_second: 1000000, buffered_bytes: 1000000000}}, \
+     {role: admin, address: {requests: 1000000, requests_per_second: 1000000, buffered_bytes: 1000000000}}]",
 );
 
 /// How long a server may take to start: with a million registrations that is a while.
@@ -90,17 +91,17 @@ impl Folder {
 
     /// A server on one core, once it is ready.
     pub(crate) async fn serve(self, settings: &[(&str, &str)], log: Stdio) -> Result<Server, Failure> {
-        let process = Command::new("taskset")
-            .args(["-c", SERVER_CORE, PROGRAM, "serve", "--config"])
-            .arg(self.dir.path().join("lanyard.yaml"))
-            .envs(settings.iter().copied())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
+        let process = spawn(self.dir.path(), settings, log)?;
         let server = Server { process, mtls: self.mtls, ops: self.ops, dir: self.dir };
         server.wait().await?;
         Ok(server)
     }
+}
+
+fn spawn(folder: &Path, settings: &[(&str, &str)], log: Stdio) -> Result<Child, Failure> {
+    let mut server = Command::new("taskset");
+    server.args(["-c", SERVER_CORE, PROGRAM, "serve", "--config"]).arg(folder.join("lanyard.yaml"));
+    Ok(server.envs(settings.iter().copied()).stdout(Stdio::null()).stderr(log).spawn()?)
 }
 
 /// The program that is measured.
@@ -123,6 +124,14 @@ impl Server {
     /// The same; its log goes to `log`.
     pub(crate) async fn start_with(settings: &[(&str, &str)], log: Stdio) -> Result<Self, Failure> {
         Folder::new()?.serve(settings, log).await
+    }
+
+    /// Kills the server, and starts it again with these settings.
+    pub(crate) async fn start_after_kill(&mut self, settings: &[(&str, &str)]) -> Result<(), Failure> {
+        self.process.kill()?;
+        self.process.wait()?;
+        self.process = spawn(self.dir.path(), settings, Stdio::null())?;
+        self.wait().await
     }
 
     async fn wait(&self) -> Result<(), Failure> {
