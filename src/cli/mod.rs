@@ -43,6 +43,7 @@ mod token_input;
 mod usage_error;
 mod validate;
 mod version;
+mod waiting;
 mod whoami;
 mod whole_file;
 mod why;
@@ -282,7 +283,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         output::print_error(&error, format);
-        if error.code() == Some(proposals::CODE) { ExitCode::from(PROPOSED) } else { ExitCode::FAILURE }
+        if error.code() == Some(waiting::CODE) { ExitCode::from(PROPOSED) } else { ExitCode::FAILURE }
     })
 }
 

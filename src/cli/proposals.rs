@@ -27,9 +27,6 @@ use crate::proto::RegistrationChange;
 use crate::proto::RejectProposalRequest;
 use crate::proto::proposal_service_client::ProposalServiceClient;
 
-/// The code of a change that waits for a second admin.
-pub(in crate::cli) const CODE: &str = "PROPOSED";
-
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ProposalsCommand {
     /// Lists what waits. It needs the role Admin or Auditor; a team's admin gets what it proposed itself.
@@ -92,17 +89,6 @@ pub(in crate::cli) async fn run(command: ProposalsCommand, format: Format) -> Re
             ended(&rejected.unwrap_or_default(), "rejected", format)
         }
     }
-}
-
-/// The error that changes wait for a second admin.
-pub(in crate::cli) fn waiting(proposals: &[String]) -> CommandError {
-    let problem = match proposals {
-        [one] => format!("{one} waits for a second admin, and is not made ({CODE})"),
-        [..] => format!("{} changes wait for a second admin, and are not made ({CODE})", proposals.len()),
-    };
-    let next =
-        "have another admin see them with `lanyard proposals list`, and approve each: `lanyard proposals approve ID`";
-    CommandError::new(problem, next).with_code(CODE.to_owned())
 }
 
 async fn client(connection: &ConnectionArguments) -> Result<ProposalServiceClient<Channel>, CommandError> {

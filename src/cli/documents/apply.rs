@@ -33,8 +33,8 @@ use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::progress;
-use crate::cli::proposals;
 use crate::cli::status;
+use crate::cli::waiting;
 use crate::client::connection::Channel;
 
 #[derive(Args, Debug)]
@@ -310,7 +310,7 @@ pub(in crate::cli::documents) fn proposed_lines(lines: &[Line]) -> Vec<String> {
 
 /// The error that changes wait for a second admin, if any do.
 pub(in crate::cli::documents) fn waiting(proposals: Vec<String>) -> Result<(), CommandError> {
-    if proposals.is_empty() { Ok(()) } else { Err(proposals::waiting(&proposals)) }
+    if proposals.is_empty() { Ok(()) } else { Err(waiting::waiting(&proposals)) }
 }
 
 /// How many documents came to which result, where there are several.
