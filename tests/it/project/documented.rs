@@ -144,8 +144,18 @@ fn the_page_for_revocations_is_as_written() {
 }
 
 #[test]
-fn the_page_for_installation_is_as_written_as_far_as_it_needs_no_cluster() {
+fn the_page_for_keys_is_as_written() {
     holds(READERS[5]);
+}
+
+#[test]
+fn the_page_for_exchange_is_as_written() {
+    holds(READERS[6]);
+}
+
+#[test]
+fn the_page_for_installation_is_as_written_as_far_as_it_needs_no_cluster() {
+    holds(READERS[7]);
 }
 
 #[test]
