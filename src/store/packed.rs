@@ -45,6 +45,15 @@ struct Parts<'a> {
 }
 
 impl Record {
+    /// The entry that was packed into these bytes.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// What is compared first of the key: the 16 bytes after so many.
     fn piece(&self, after: usize) -> u128 {
         let mut piece = [0; 16];
@@ -153,6 +162,19 @@ impl Samples {
         (Record(bytes.as_slice().into()), false)
     }
 
+    /// The kinds of the samples, and their texts.
+    pub(super) fn all(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(kind, sample)| (kind.as_str(), sample.text()))
+    }
+
+    /// Adds a sample as it was among [`all`](Self::all); whether it can be one.
+    pub(super) fn add_again(&mut self, kind: &str, text: &[u8]) -> bool {
+        let sample = Sample::new(text).map(|sample| (kind.to_owned(), sample));
+        let is_one = sample.is_some();
+        self.0.extend(sample);
+        is_one
+    }
+
     fn unpack(&self, record: &Record) -> Option<Entry> {
         let Parts { revision, expires, sample, value } = record.parts()?;
         let value = match sample.checked_sub(1) {
@@ -200,6 +222,18 @@ impl Packed {
 
     pub(super) fn len(&self) -> usize {
         self.records.len()
+    }
+
+    pub(super) fn samples(&self) -> &Samples {
+        &self.samples
+    }
+
+    /// The entries as they are in memory, in the order of their keys, each with its key and its content.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&Record, Option<(&str, Entry)>)> {
+        self.records.iter().map(|record| {
+            let key = std::str::from_utf8(record.key()).ok();
+            (record, key.zip(self.samples.unpack(record)))
+        })
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Entry> {

@@ -29,6 +29,10 @@ impl Sample {
         (text.len() <= LONGEST).then(|| Self { text: text.into(), places: found.into() })
     }
 
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// Appends what a value is besides the sample and its key: by turns a piece of its own and a piece of theirs.
     pub(super) fn shorten(&self, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
         let mut key_places = [0; KEY_SLOTS];

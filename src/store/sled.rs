@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The directory (created with mode 0700) contains `LOCK`, held while the store is open; `MARK`, which names the store
-//! and its last revision; `db`, `conf`, `snap.*` and `blobs`, which are sled's; `set-aside`, snapshots that sled could not
-//! open with; and `trial`, `compact.new` or `compact.ready`, sometimes while opening or after an interruption. Opening takes the rights of group and others from all of them; the
+//! and its last revision; `IMAGE`, what it held when it was closed last ([`image`]); `db`, `conf`, `snap.*` and `blobs`, which are sled's; `set-aside`, snapshots that sled could not
+//! open with; and `trial`, `IMAGE.new`, `compact.new` or `compact.ready`, sometimes while opening or after an interruption. Opening takes the rights of group and others from all of them; the
 //! binary also sets its umask, for what sled creates later. A backup is a copy of the whole directory while no process
 //! uses it. The directory must be on a local file system.
 
@@ -20,10 +20,12 @@ mod durability;
 mod engine;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod image;
 mod ledger;
 mod mark;
 mod open_error;
 mod opening;
+mod recheck;
 mod record;
 mod replacement;
 mod scan;
@@ -64,6 +66,7 @@ use crate::authority::store::Watch;
 pub use crate::store::sled::compaction::Compacted;
 pub use crate::store::sled::durability::Disk;
 pub use crate::store::sled::durability::Durability;
+use crate::store::sled::engine::Source;
 pub use crate::store::sled::open_error::OpenError;
 use crate::store::sled::opening::Opened;
 pub use crate::store::sled::record::Flaw;
@@ -78,6 +81,9 @@ use crate::store::table::Table;
 /// The capacity of the writer's queue in transactions. Further transactions wait for a place.
 const QUEUE: usize = 1024;
 
+/// From how many records on there is an image: the log is read in a tenth of a second below.
+const IMAGE_FROM: u64 = 10_000;
+
 /// The options of the embedded store. The defaults are for production.
 #[derive(Debug)]
 pub struct SledOptions {
@@ -89,12 +95,16 @@ pub struct SledOptions {
     pub durability: Box<dyn Durability>,
     /// The clock by which records expire.
     pub clock: Arc<dyn Clock>,
+    /// From how many records on an image is written at the close, which the next opening reads instead of the log; `None`
+    /// where the log itself is read in any case, and no image is written.
+    pub image_from: Option<u64>,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
         let (open_limit, flush_limit) = (Duration::from_mins(2), Duration::from_secs(5));
-        Self { open_limit, flush_limit, durability: Box::new(Disk), clock: Arc::new(SystemClock) }
+        let (durability, clock) = (Box::new(Disk), Arc::new(SystemClock));
+        Self { open_limit, flush_limit, durability, clock, image_from: Some(IMAGE_FROM) }
     }
 }
 
@@ -119,7 +129,7 @@ impl SledStore {
     /// Anything that prevents serving exactly what was acknowledged, see [`OpenError`]. After [`OpenError::Stuck`] a
     /// thread that holds the lock is left behind: the process should end.
     pub fn open(directory: &Path, options: SledOptions) -> Result<Self, OpenError> {
-        let SledOptions { open_limit, flush_limit, durability, clock } = options;
+        let SledOptions { open_limit, flush_limit, durability, clock, image_from } = options;
         let io = |source: io::Error| OpenError::of_system(directory, source);
         keep_engine_panics_off_stderr();
         let (health, progress) = (Health::new(), Progress::default());
@@ -132,13 +142,14 @@ impl SledStore {
             let (directory, health, progress) = (directory.to_owned(), health.clone(), progress.clone());
             move || {
                 let _closing = closing;
-                let mut opened = match opening::open(&directory) {
+                let source = if image_from.is_some() { Source::Image } else { Source::Log };
+                let mut opened = match opening::open(&directory, source) {
                     Ok(opened) => opened,
                     Err(error) => return drop(opening_sender.send(Err(error))),
                 };
                 let table = load(&mut opened, clock);
                 if opening_sender.send(Ok(Arc::clone(&table))).is_ok() {
-                    Writer { directory, opened, table, health, progress, durability }.run(requests);
+                    Writer { directory, opened, table, health, progress, durability, image_from }.run(requests);
                 }
             }
         };

@@ -167,6 +167,11 @@ impl Table {
         self.changed.send_replace(());
     }
 
+    /// Looks at all entries, also those that have expired. No other thread may wait for a change meanwhile.
+    pub(super) fn with_entries<T>(&self, look: impl FnOnce(&Packed) -> T) -> T {
+        look(&self.read().entries)
+    }
+
     /// Ends all watches once they have delivered the present changes.
     pub(super) fn close(&self) {
         self.write().closed = true;

@@ -208,7 +208,7 @@ fn open(directory: &Path, report: &mut Report) -> (Held, Opened) {
         report.ok(CHECK, subject, "a running server has it open");
         return in_use;
     }
-    match SledStore::open(copy.path(), SledOptions::default()) {
+    match SledStore::open(copy.path(), SledOptions { image_from: None, ..SledOptions::default() }) {
         Ok(store) => {
             report.ok(CHECK, subject, "no server has it open, and a copy of it opens: every record is valid");
             (Held::Free, Opened::Copy(Box::new(store), Some(copy)))

@@ -86,10 +86,11 @@ async fn check_store(configured: &Configured, sealer: &KeySealer) -> Result<Chec
     if is_in_use(directory).unwrap_or(true) {
         return Err(in_use());
     }
-    let store = SledStore::open(copy.path(), SledOptions::default()).map_err(|error| {
-        let next = "what follows the damage was not looked at: restore the store from an export or a backup";
-        CommandError::new(error.in_directory(directory).to_string(), next)
-    })?;
+    let store =
+        SledStore::open(copy.path(), SledOptions { image_from: None, ..SledOptions::default() }).map_err(|error| {
+            let next = "what follows the damage was not looked at: restore the store from an export or a backup";
+            CommandError::new(error.in_directory(directory).to_string(), next)
+        })?;
     let listing = store.list("").await.map_err(|error| failed(&error))?;
     let records = listing.entries.iter().map(|(key, stored)| (key.as_str(), &*stored.value));
     Ok(backup::verify(records, sealer))

@@ -17,6 +17,7 @@ use std::path::Path;
 use crate::store::disk;
 use crate::store::packed::Packed;
 use crate::store::sled::engine;
+use crate::store::sled::engine::Source;
 use crate::store::sled::ledger::LEDGER_KEY;
 use crate::store::sled::ledger::Ledger;
 use crate::store::sled::open_error::OpenError;
@@ -50,7 +51,7 @@ pub struct Compacted {
 pub(super) fn compact(directory: &Path) -> Result<Compacted, OpenError> {
     let io = |source| OpenError::of_system(directory, source);
     let used = || disk::used(directory).map_err(io);
-    let Opened { db, log, mark, ledger, entries, lock } = opening::open(directory)?;
+    let Opened { db, log, mark, ledger, entries, recheck: _, lock } = opening::open(directory, Source::Log)?;
     let before = used()?;
     drop(log);
     close(directory, db).map_err(io)?;
@@ -70,7 +71,7 @@ pub(super) fn compact(directory: &Path) -> Result<Compacted, OpenError> {
 fn write_new(directory: &Path, ledger: &Ledger, entries: &Packed) -> Result<(), ReadError> {
     let new = directory.join(NEW);
     remove(&new).and_then(|()| DirBuilder::new().mode(0o700).create(&new)).map_err(ReadError::System)?;
-    let (db, _) = engine::open(&new, |_| true)?;
+    let (db, _) = engine::open(&new, Source::Log, |_| true)?;
     let (mut batch, mut bytes) = (::sled::Batch::default(), 0);
     for (key, entry) in entries.entries(Bound::Unbounded) {
         let encoded = record::encode(key, entry.revision, entry.expires, &entry.value);
@@ -88,10 +89,10 @@ fn write_new(directory: &Path, ledger: &Ledger, entries: &Packed) -> Result<(), 
     db.apply_batch(batch)?;
     db.flush()?;
     close(&new, db).map_err(ReadError::System)?;
-    let (db, content) = engine::open(&new, |_| true)?;
+    let (db, content) = engine::open(&new, Source::Log, |_| true)?;
     close(&new, db).map_err(ReadError::System)?;
     let is_same = |found: &Packed| found.entries(Bound::Unbounded).eq(entries.entries(Bound::Unbounded));
-    if !content.is_some_and(|(read, found)| read == *ledger && is_same(&found)) {
+    if !content.is_some_and(|read| read.ledger == *ledger && is_same(&read.entries)) {
         return Err(Damage::Ledger.into());
     }
     // The log has everything, and a snapshot of another log beside it would have to go first.

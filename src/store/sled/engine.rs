@@ -8,11 +8,13 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::store::sled::image;
 use crate::store::sled::ledger::LEDGER_KEY;
 use crate::store::sled::ledger::Ledger;
 use crate::store::sled::scan::Content;
 use crate::store::sled::scan::Damage;
 use crate::store::sled::scan::ReadError;
+use crate::store::sled::scan::ledger;
 use crate::store::sled::scan::scan;
 
 /// The directory for snapshots that sled could not open with. Snapshots only speed up opening; the log has everything.
@@ -24,6 +26,15 @@ const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// An open sled database and its content, or `None` if it is empty.
 pub(super) type Attempt = (::sled::Db, Option<Content>);
+
+/// What the records are read from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Source {
+    /// The log itself.
+    Log,
+    /// The image, where it is that of the log.
+    Image,
+}
 
 /// The path of sled's log in `directory`.
 pub(super) fn log_path(directory: &Path) -> PathBuf {
@@ -42,8 +53,8 @@ pub(super) fn wait_until_free(directory: &Path) -> io::Result<()> {
 
 /// Opens sled in `directory`. If that fails because of damage, opens it once more without its snapshots, provided that
 /// `is_valid` accepts the ledger that is then found.
-pub(super) fn open(directory: &Path, is_valid: impl Fn(&Ledger) -> bool) -> Result<Attempt, ReadError> {
-    let damage = match attempt(directory) {
+pub(super) fn open(directory: &Path, source: Source, is_valid: impl Fn(&Ledger) -> bool) -> Result<Attempt, ReadError> {
+    let damage = match attempt(directory, source) {
         Err(ReadError::Damaged(damage)) => damage,
         outcome => return outcome,
     };
@@ -52,11 +63,11 @@ pub(super) fn open(directory: &Path, is_valid: impl Fn(&Ledger) -> bool) -> Resu
     }
     tracing::warn!(directory = %directory.display(), %damage, "opening without sled's snapshots, which are moved to set-aside");
     set_snapshots_aside(directory).map_err(ReadError::System)?;
-    attempt(directory)
+    attempt(directory, source)
 }
 
 /// Opens sled and reads everything. A panic of sled becomes an error here.
-fn attempt(directory: &Path) -> Result<Attempt, ReadError> {
+fn attempt(directory: &Path, source: Source) -> Result<Attempt, ReadError> {
     wait_until_free(directory).map_err(ReadError::System)?;
     let open = || -> Result<_, ReadError> {
         let config = ::sled::Config::new()
@@ -66,7 +77,14 @@ fn attempt(directory: &Path) -> Result<Attempt, ReadError> {
             .flush_every_ms(None)
             .use_compression(false);
         let db = config.open()?;
-        let content = scan(&db)?;
+        let of_image = match source {
+            Source::Image => ledger(&db)?.and_then(|ledger| Some((image::read(directory, &ledger)?, ledger))),
+            Source::Log => None,
+        };
+        let content = match of_image {
+            Some((entries, ledger)) => Some(Content { ledger, entries, is_of_image: true }),
+            None => scan(&db)?,
+        };
         Ok((db, content))
     };
     panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
@@ -82,7 +100,8 @@ fn opens_without_snapshots(directory: &Path, is_valid: impl Fn(&Ledger) -> bool)
     let copied = fs::create_dir(&trial)
         .and_then(|()| fs::copy(log_path(directory), log_path(&trial)))
         .and_then(|_| fs::copy(directory.join("conf"), trial.join("conf")));
-    let opens = copied.is_ok() && matches!(attempt(&trial), Ok((_, Some((ledger, _)))) if is_valid(&ledger));
+    let opens =
+        copied.is_ok() && matches!(attempt(&trial, Source::Log), Ok((_, Some(content))) if is_valid(&content.ledger));
     remove_trial(directory).is_ok() && opens
 }
 

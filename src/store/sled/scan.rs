@@ -70,6 +70,12 @@ impl From<Damage> for ReadError {
     }
 }
 
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
 impl From<::sled::Error> for ReadError {
     fn from(error: ::sled::Error) -> Self {
         if let ::sled::Error::Io(error) = &error
@@ -104,7 +110,13 @@ fn is_of_system(error: &io::Error) -> bool {
 }
 
 /// The whole content of the tree.
-pub(super) type Content = (Ledger, Packed);
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) ledger: Ledger,
+    pub(super) entries: Packed,
+    /// Whether the entries were taken from the image, so that those in the tree have not been read yet.
+    pub(super) is_of_image: bool,
+}
 
 /// How many records are looked at for samples.
 const SAMPLED: usize = 256;
@@ -115,34 +127,45 @@ pub(super) const STORE_THREAD: &str = "lanyard-store";
 /// The most threads that read.
 const THREADS: usize = 8;
 
+/// The ledger in the tree; `None` if there is none.
+pub(super) fn ledger(db: &::sled::Db) -> Result<Option<Ledger>, ReadError> {
+    Ok(db.get(LEDGER_KEY)?.map(|line| Ledger::decode(&line).ok_or(Damage::Ledger)).transpose()?)
+}
+
+/// Runs the work on as many threads as the machine runs, each with its number and the number of all.
+pub(super) fn in_threads<T: Send, E: From<io::Error> + Send>(
+    work: impl Fn(usize, usize) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
+    let work = &work;
+    thread::scope(|scope| {
+        let spawn = |thread| {
+            let builder = thread::Builder::new().name(STORE_THREAD.to_owned());
+            builder.spawn_scoped(scope, move || work(thread, threads)).map_err(E::from)
+        };
+        let others = (1..threads).map(spawn).collect::<Result<Vec<_>, _>>()?;
+        let own = work(0, threads);
+        let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+        std::iter::once(own).chain(others).collect()
+    })
+}
+
 /// Reads and verifies everything; `None` if the tree is empty. The records lie in the order of a hash, so that each thread
 /// has an equal share of them.
 pub(super) fn scan(db: &::sled::Db) -> Result<Option<Content>, ReadError> {
-    let ledger = db.get(LEDGER_KEY)?.map(|line| Ledger::decode(&line).ok_or(Damage::Ledger)).transpose()?;
+    let ledger = ledger(db)?;
     let mut samples = Samples::default();
     each(db.iter().take(SAMPLED), |decoded| {
         if !samples.pack(&decoded.key, decoded.revision, decoded.expires, &decoded.value).1 {
             samples.add(&decoded.key, &decoded.value);
         }
     })?;
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
-    let bounds: Vec<Vec<u8>> =
-        (0..threads).map(|thread| u8::try_from(256 * thread / threads).into_iter().collect()).collect();
-    let read = |thread: usize| {
-        let from = bounds.get(thread).map_or(Bound::Unbounded, |from| Bound::Included(from.as_slice()));
-        let to = bounds.get(thread + 1).map_or(Bound::Unbounded, |to| Bound::Excluded(to.as_slice()));
+    let shares: Vec<Share> = in_threads(|thread, threads| {
+        let bound = |thread: usize| u8::try_from(256 * thread / threads).ok().map(|first| [first]);
+        let (from, to) = (bound(thread), bound(thread + 1));
+        let from = from.as_ref().map_or(Bound::Unbounded, |from| Bound::Included(from.as_slice()));
+        let to = to.as_ref().map_or(Bound::Unbounded, |to| Bound::Excluded(to.as_slice()));
         read_range(db.range::<&[u8], _>((from, to)), &samples)
-    };
-    let shares: Vec<Share> = thread::scope(|scope| {
-        let read = &read;
-        let spawn = |thread| {
-            let builder = thread::Builder::new().name(STORE_THREAD.to_owned());
-            builder.spawn_scoped(scope, move || read(thread)).map_err(ReadError::System)
-        };
-        let others = (1..threads).map(spawn).collect::<Result<Vec<_>, _>>()?;
-        let own = read(0);
-        let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
-        std::iter::once(own).chain(others).collect::<Result<_, _>>()
     })?;
     let Some(ledger) = ledger else {
         return if shares.iter().all(|share| share.records.is_empty()) { Ok(None) } else { Err(Damage::Ledger.into()) };
@@ -156,10 +179,18 @@ pub(super) fn scan(db: &::sled::Db) -> Result<Option<Content>, ReadError> {
         found.include(&share.found);
         records.extend(share.records);
     }
-    if (found.records, found.sum) != (ledger.records, ledger.sum) {
-        return Err(Damage::Sum { counted: ledger.records, found: found.records }.into());
+    compare(&found, &ledger)?;
+    let entries = Packed::new(records, samples);
+    Ok(Some(Content { ledger, entries, is_of_image: false }))
+}
+
+/// Compares the records that were found with those that the ledger counts.
+pub(super) fn compare(found: &Ledger, ledger: &Ledger) -> Result<(), Damage> {
+    if (found.records, found.sum) == (ledger.records, ledger.sum) {
+        Ok(())
+    } else {
+        Err(Damage::Sum { counted: ledger.records, found: found.records })
     }
-    Ok(Some((ledger, Packed::new(records, samples))))
 }
 
 /// What one thread has read.
@@ -200,15 +231,15 @@ fn each(
             take(whole.decoded()?);
         }
     }
-    if !assembly.place.is_empty() {
-        take(assembly.decoded()?);
+    if let Some(whole) = assembly.last() {
+        take(whole.decoded()?);
     }
     Ok(())
 }
 
 /// The chunks of one record, in the order of their keys.
 #[derive(Default)]
-struct Assembly {
+pub(super) struct Assembly {
     place: Vec<u8>,
     chunks: usize,
     envelope: Vec<u8>,
@@ -216,7 +247,7 @@ struct Assembly {
 
 impl Assembly {
     /// Adds a chunk. If it is the first of another record, returns the completed record before it.
-    fn take(&mut self, key: &[u8], chunk: &[u8]) -> Result<Option<Self>, Damage> {
+    pub(super) fn take(&mut self, key: &[u8], chunk: &[u8]) -> Result<Option<Self>, Damage> {
         let (Some((number, place)), CHUNK_KEY_BYTES) = (key.split_last(), key.len()) else {
             return Err(unreadable(key));
         };
@@ -230,7 +261,12 @@ impl Assembly {
         Ok(before)
     }
 
-    fn decoded(&self) -> Result<Decoded, Damage> {
+    /// The last record, if there is any.
+    pub(super) fn last(self) -> Option<Self> {
+        (!self.place.is_empty()).then_some(self)
+    }
+
+    pub(super) fn decoded(&self) -> Result<Decoded, Damage> {
         record::decode(&self.place, &self.envelope).map_err(|(key, flaw)| Damage::Record {
             key: key.unwrap_or_else(|| URL_SAFE_NO_PAD.encode(&self.place)),
             flaw,

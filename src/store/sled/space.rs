@@ -10,13 +10,13 @@ const MAX_RESERVED: u64 = 16 << 20;
 /// The part of the disk that is reserved.
 const PART: u64 = 64;
 
-/// Whether a transaction that does not only take away may be written: not where less is free than is reserved. A disk that
-/// cannot be measured is taken for one with space.
-pub(super) fn check(directory: &Path) -> Result<(), StoreError> {
+/// Whether so many bytes may be written of what does not only take away: not where less is then free than is reserved. A disk
+/// that cannot be measured is taken for one with space.
+pub(super) fn check(directory: &Path, bytes: u64) -> Result<(), StoreError> {
     let Ok(found) = rustix::fs::statvfs(directory) else { return Ok(()) };
     let [free, size] = [found.f_bavail, found.f_blocks].map(|blocks| blocks.saturating_mul(found.f_frsize));
     let reserved = MAX_RESERVED.min(size / PART);
-    if free >= reserved {
+    if free.saturating_sub(bytes) >= reserved {
         return Ok(());
     }
     let problem = format!("{free} bytes are free on the disk, and {reserved} are reserved for revocations");

@@ -7,6 +7,8 @@ use std::panic;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -18,10 +20,13 @@ use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
 use crate::store::sled::durability::Durability;
 use crate::store::sled::engine;
+use crate::store::sled::image;
 use crate::store::sled::ledger::LEDGER_KEY;
 use crate::store::sled::ledger::Ledger;
 use crate::store::sled::opening::Opened;
+use crate::store::sled::recheck::Moved;
 use crate::store::sled::record;
+use crate::store::sled::scan::ReadError;
 use crate::store::sled::space;
 use crate::store::sled::watchdog::Health;
 use crate::store::sled::watchdog::Progress;
@@ -37,6 +42,10 @@ const BATCH_BYTES: usize = 256 * 1024;
 
 // Each transaction fits into a batch.
 const _: () = assert!(MAX_TRANSACTION_BYTES <= BATCH_BYTES && MAX_TRANSACTION_OPERATIONS <= BATCH_WRITES);
+
+/// How long the writer rests between two pieces of the log that it reads again, so that it takes a part of a core only. A
+/// write may wait for so long.
+const RECHECK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A request to the writer.
 #[derive(Debug)]
@@ -69,13 +78,15 @@ pub(super) struct Writer {
     pub(super) health: Health,
     pub(super) progress: Progress,
     pub(super) durability: Box<dyn Durability>,
+    /// From how many records on an image is written at the close.
+    pub(super) image_from: Option<u64>,
 }
 
 impl Writer {
     /// Serves until all senders of `queue` are dropped and it is empty; then closes sled and releases the lock.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         let mut left_over = None;
-        while let Some(first) = left_over.take().or_else(|| queue.blocking_recv()) {
+        while let Some(first) = left_over.take().or_else(|| self.next(&mut queue)) {
             let (mut writes, mut bytes) = first.size();
             let mut requests = vec![first];
             while let Ok(next) = queue.try_recv() {
@@ -93,10 +104,44 @@ impl Writer {
         self.close();
     }
 
+    /// Waits for the next request, and meanwhile reads the log again where that is still to be done; `None` at the close.
+    fn next(&mut self, queue: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        while self.opened.recheck.is_some() {
+            match queue.try_recv() {
+                Ok(request) => return Some(request),
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                Err(mpsc::error::TryRecvError::Empty) => self.recheck(),
+            }
+        }
+        queue.blocking_recv()
+    }
+
+    /// Reads a piece of the log again. Damage stops all writes: what is in memory is whole, and can be exported.
+    fn recheck(&mut self) {
+        let Opened { db, ledger, recheck, .. } = &mut self.opened;
+        let Some(reading) = recheck else { return };
+        let read = panic::catch_unwind(AssertUnwindSafe(|| reading.read_on(db, ledger)));
+        let problem = match read {
+            Ok(Ok(false)) => return thread::sleep(RECHECK_PAUSE),
+            Ok(Ok(true)) => {
+                *recheck = None;
+                return tracing::info!("the store's log was read again, and is what its image said");
+            }
+            Ok(Err(ReadError::Damaged(damage))) => damage.to_string(),
+            Ok(Err(ReadError::System(error))) => error.to_string(),
+            Err(_) => "the storage engine panicked".to_owned(),
+        };
+        *recheck = None;
+        self.health.fail(&format!(
+            "the log is damaged, export the store from this server before it ends, and import that into an empty directory: \
+             {problem}"
+        ));
+    }
+
     fn serve(&mut self, requests: Vec<Request>) {
         let mut plan = Plan::after(&self.opened.ledger);
         let mut answers = Vec::with_capacity(requests.len());
-        let space = space::check(&self.directory);
+        let space = space::check(&self.directory, 0);
         for request in requests {
             match request {
                 Request::Transact { transaction, reply } => {
@@ -119,7 +164,7 @@ impl Writer {
         if plan.steps.is_empty() {
             return Ok(());
         }
-        let Plan { batch, ledger, steps, .. } = plan;
+        let Plan { batch, ledger, steps, moved, .. } = plan;
         self.progress.step();
         let stored = panic::catch_unwind(AssertUnwindSafe(|| self.store(batch, ledger)));
         self.progress.step();
@@ -130,6 +175,9 @@ impl Writer {
         }
         // A batch that completes after the watchdog declared the store failed is not acknowledged either.
         self.health.health()?;
+        if let Some(recheck) = &mut self.opened.recheck {
+            recheck.follow(&moved);
+        }
         self.table.apply(steps);
         Ok(())
     }
@@ -148,14 +196,19 @@ impl Writer {
     fn close(self) {
         let Opened { db, mut mark, ledger, lock, .. } = self.opened;
         self.table.close();
-        if self.health.health().is_ok()
-            && let Err(error) = mark.settle(ledger.revision)
-        {
+        let is_healthy = self.health.health().is_ok();
+        if is_healthy && let Err(error) = mark.settle(ledger.revision) {
             tracing::warn!(%error, "the mark was not synced at the close");
         }
         let closed = panic::catch_unwind(AssertUnwindSafe(|| drop(db)));
         if closed.is_err() || engine::wait_until_free(&self.directory).is_err() {
             tracing::warn!(directory = %self.directory.display(), "the storage engine did not close");
+        }
+        if is_healthy
+            && self.image_from.is_some_and(|from| from <= ledger.records)
+            && let Err(error) = self.table.with_entries(|entries| image::write(&self.directory, &ledger, entries))
+        {
+            tracing::warn!(%error, "the store's image was not written: the next start reads the log");
         }
         drop(lock);
     }
@@ -168,12 +221,13 @@ struct Plan {
     steps: Vec<Step>,
     /// The new entries of the keys that this batch changes.
     pending: HashMap<String, Option<Entry>>,
+    moved: Vec<Moved>,
 }
 
 impl Plan {
     fn after(ledger: &Ledger) -> Self {
         let (batch, ledger) = (::sled::Batch::default(), ledger.clone());
-        Self { batch, ledger, steps: Vec::new(), pending: HashMap::new() }
+        Self { batch, ledger, steps: Vec::new(), pending: HashMap::new(), moved: Vec::new() }
     }
 
     /// Evaluates a transaction as if those before it were done, and adds it to the batch if it succeeds.
@@ -211,6 +265,10 @@ impl Plan {
         });
         let encoded: Vec<_> = encoded.collect::<Result<_, serde_json::Error>>()?;
         for (old, new) in encoded {
+            if let Some(place) = old.as_ref().or(new.as_ref()).map(|encoded| encoded.place) {
+                let [old, new] = [&old, &new].map(|encoded| encoded.as_ref().map(|encoded| encoded.checksum));
+                self.moved.push(Moved { place, old, new });
+            }
             if let Some(old) = old {
                 self.ledger.remove(&old.checksum);
                 old.chunks().for_each(|(place, _)| self.batch.remove(place.as_slice()));

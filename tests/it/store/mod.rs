@@ -9,6 +9,7 @@ mod etcd;
 mod expiry;
 mod faults;
 mod full_disk;
+mod image;
 mod newer;
 pub mod store_contract;
 mod transactions;
