@@ -7,9 +7,9 @@ use std::panic;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
+use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -43,8 +43,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 // Each transaction fits into a batch.
 const _: () = assert!(MAX_TRANSACTION_BYTES <= BATCH_BYTES && MAX_TRANSACTION_OPERATIONS <= BATCH_WRITES);
 
-/// How long the writer rests between two pieces of the log that it reads again, so that it takes a part of a core only. A
-/// write may wait for so long.
+/// How long the writer waits for a write between two pieces of the log that it reads again, so that it takes a part of a core only.
 const RECHECK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A request to the writer.
@@ -106,11 +105,16 @@ impl Writer {
 
     /// Waits for the next request, and meanwhile reads the log again where that is still to be done; `None` at the close.
     fn next(&mut self, queue: &mut mpsc::Receiver<Request>) -> Option<Request> {
-        while self.opened.recheck.is_some() {
-            match queue.try_recv() {
-                Ok(request) => return Some(request),
-                Err(mpsc::error::TryRecvError::Disconnected) => return None,
-                Err(mpsc::error::TryRecvError::Empty) => self.recheck(),
+        if self.opened.recheck.is_some()
+            && let Ok(timer) = runtime::Builder::new_current_thread().enable_time().build()
+        {
+            // One piece in any case, so that writes without a pause do not keep it from being read.
+            self.recheck();
+            while self.opened.recheck.is_some() {
+                match timer.block_on(async { tokio::time::timeout(RECHECK_PAUSE, queue.recv()).await }) {
+                    Ok(request) => return request,
+                    Err(_) => self.recheck(),
+                }
             }
         }
         queue.blocking_recv()
@@ -122,7 +126,7 @@ impl Writer {
         let Some(reading) = recheck else { return };
         let read = panic::catch_unwind(AssertUnwindSafe(|| reading.read_on(db, ledger)));
         let problem = match read {
-            Ok(Ok(false)) => return thread::sleep(RECHECK_PAUSE),
+            Ok(Ok(false)) => return,
             Ok(Ok(true)) => {
                 *recheck = None;
                 return tracing::info!("the store's log was read again, and is what its image said");
