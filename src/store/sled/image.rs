@@ -160,6 +160,10 @@ pub(super) fn read(directory: &Path, ledger: &Ledger) -> Option<Packed> {
         Err(error) => error.to_string(),
     };
     tracing::warn!(path = %directory.join(IMAGE).display(), problem, "the store's image cannot be used: the log is read");
+    // So that the close does not take it for the one that it would write.
+    if let Err(error) = remove(directory, IMAGE) {
+        tracing::warn!(%error, "the store's image was not removed");
+    }
     None
 }
 
