@@ -118,12 +118,13 @@ fn asked(fixture: &Fixture) -> CheckRequest<'_> {
         certificate: "",
         // Without it the header is no evidence.
         principal: WORKLOAD,
+        address: "",
     }
 }
 
 /// A call of the proxy, from its message to that of the answer.
 fn answered(fixture: &Fixture, call: ShortCall, body: &[u8]) -> Option<ShortAnswer> {
-    match call.read(body)?.answer(&fixture.authority, fixture.proxy.clone()) {
+    match call.read(body)?.answer(&fixture.authority, fixture.proxy.clone(), body) {
         ShortAnswering::Ready(answered) => answered.ok(),
         ShortAnswering::Waiting(_) => None,
     }

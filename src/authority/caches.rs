@@ -1,5 +1,6 @@
-//! Caches of verified tokens, of certificates with a path to their bundle, of chains without one, and of redeemed receipts.
+//! Caches of verified tokens and transaction tokens, of certificates with a path to their bundle, of chains without one, and of redeemed receipts.
 
+use std::convert::Infallible;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -16,7 +17,9 @@ use crate::authority::keys::SigningKeys;
 use crate::authority::observe::Lookup;
 use crate::authority::tokens::MAX_TOKEN_BYTES;
 use crate::authority::tokens::VerifiedToken;
+use crate::authority::tokens::VerifiedTxnToken;
 use crate::authority::tokens::verify;
+use crate::authority::tokens::verify_txn_token;
 use crate::authority::trust::Unproven;
 
 /// Remembers which tokens' signatures verified with which key, and their parsed claims.
@@ -102,6 +105,64 @@ impl VerifiedTokens {
     /// Whether any token in the cache meets a condition. It reads the whole cache.
     pub(in crate::authority) fn has(&self, condition: impl Fn(&VerifiedToken) -> bool) -> bool {
         self.0.iter().any(|(_, token)| condition(&token))
+    }
+}
+
+/// The most transaction tokens in the cache, and the longest of them in bytes: about 16 MB.
+const REMEMBERED_TXN_TOKENS: usize = 2048;
+const LONGEST_REMEMBERED: usize = 4096;
+
+/// Remembers which transaction tokens' signatures verified with which key: each one comes with all the requests of its transaction.
+pub(in crate::authority) struct VerifiedTxnTokens(Cache<KnownText, Arc<VerifiedTxnToken>>);
+
+impl Default for VerifiedTxnTokens {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED_TXN_TOKENS))
+    }
+}
+
+impl VerifiedTxnTokens {
+    /// The verified token. The signature must be by one of these keys.
+    pub(in crate::authority) fn verify(
+        &self,
+        keys: &SigningKeys,
+        token: &str,
+    ) -> Result<Arc<VerifiedTxnToken>, DenyReason> {
+        if let Some(known) = self.0.get(&Text(token)) {
+            let is_current = keys.find(known.key_id.as_str()).is_some();
+            return if is_current { Ok(known) } else { Err(DenyReason::UnknownKey) };
+        }
+        let verified = verify_txn_token(keys, token).map(Arc::new)?;
+        if token.len() <= LONGEST_REMEMBERED {
+            self.0.insert(KnownText(token.into()), Arc::clone(&verified));
+        }
+        Ok(verified)
+    }
+}
+
+/// The most transactions that are remembered: about 15 MB.
+const REMEMBERED_TRANSACTIONS: usize = 100_000;
+
+/// Remembers which transactions were seen at which resource, for resources that take each once. Where there are too many, some are
+/// forgotten, and other replicas do not know of them.
+pub(in crate::authority) struct SeenTransactions(Cache<String, ()>);
+
+impl Default for SeenTransactions {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED_TRANSACTIONS))
+    }
+}
+
+impl SeenTransactions {
+    /// Remembers a transaction. Returns whether it is the first time that it is seen at the resource: of requests at the same
+    /// moment one is the first.
+    pub(in crate::authority) fn note(&self, audience: &str, txn: &str) -> bool {
+        let mut first = false;
+        let seen = self.0.get_or_insert_with(format!("{txn} {audience}").as_str(), || {
+            first = true;
+            Ok::<(), Infallible>(())
+        });
+        seen.is_ok() && first
     }
 }
 

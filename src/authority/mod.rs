@@ -40,7 +40,9 @@ use arc_swap::ArcSwap;
 use crate::authority::access::RoleGrants;
 use crate::authority::caches::RedeemedReceipts;
 use crate::authority::caches::RefusedChains;
+use crate::authority::caches::SeenTransactions;
 use crate::authority::caches::VerifiedTokens;
+use crate::authority::caches::VerifiedTxnTokens;
 use crate::authority::caches::VouchedCertificates;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
@@ -84,6 +86,8 @@ pub struct Authority {
     assertion_uses: AssertionUses,
     grant_uses: AssertionUses,
     redeemed: RedeemedReceipts,
+    verified_txn: VerifiedTxnTokens,
+    seen_txns: SeenTransactions,
     jwks_source: OnceLock<Arc<dyn JwksSource>>,
     metrics: Metrics,
     audit: Arc<dyn AuditSink>,
@@ -132,6 +136,8 @@ impl Authority {
             assertion_uses: AssertionUses::default(),
             grant_uses: AssertionUses::default(),
             redeemed: RedeemedReceipts::default(),
+            verified_txn: VerifiedTxnTokens::default(),
+            seen_txns: SeenTransactions::default(),
             jwks_source: OnceLock::new(),
             metrics: Metrics::default(),
             audit: Arc::new(LogSink),

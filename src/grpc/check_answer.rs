@@ -5,9 +5,13 @@ use prost::Message as _;
 use crate::authority::decision::ACTOR_HEADER;
 use crate::authority::decision::Allowance;
 use crate::authority::decision::Asserted;
+use crate::authority::decision::AssertedTxn;
 use crate::authority::decision::CheckAnswer;
 use crate::authority::decision::Match;
 use crate::authority::decision::RECEIPT_HEADER;
+use crate::authority::decision::TXN_HEADER;
+use crate::authority::decision::TXN_SUBJECT_HEADER;
+use crate::authority::decision::TXN_TOKEN_HEADER;
 use crate::authority::reference::REFERENCE_HEADER;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::PrintedForm;
@@ -39,6 +43,13 @@ fn allowed(allowance: &Allowance, answer: &mut Writer<'_>) {
             if let Some(receipt) = &asserted.receipt {
                 header(response, HEADERS, RECEIPT_HEADER, receipt.as_str());
             }
+            if let Some(AssertedTxn { txn, subject, minted }) = &asserted.txn {
+                header(response, HEADERS, TXN_HEADER, txn);
+                header(response, HEADERS, TXN_SUBJECT_HEADER, subject);
+                if let Some(token) = minted {
+                    header(response, HEADERS, TXN_TOKEN_HEADER, token);
+                }
+            }
         }
         for name in remove {
             response.text_of(5, name);
@@ -55,6 +66,10 @@ fn allowed(allowance: &Allowance, answer: &mut Writer<'_>) {
             field(fields, "resource", &asserted.audience);
             field(fields, "match", binding(asserted.verdict.matched));
             field(fields, "evidence_grade", asserted.verdict.grade.name());
+            if let Some(txn) = &asserted.txn {
+                field(fields, "txn", &txn.txn);
+                field(fields, "txn_sub", &txn.subject);
+            }
         }
         if let Some((refusal, reference)) = let_through {
             field(fields, "would_deny", refusal.code());

@@ -48,6 +48,16 @@ fn saying(refusal: CheckRefusal) -> Saying {
         CheckRefusal::ResourceUnknown | CheckRefusal::RouteUnknown | CheckRefusal::NotAProxy => {
             other(403, Code::PermissionDenied)
         }
+        CheckRefusal::TxnTokenMalformed | CheckRefusal::TxnContextRefused => other(400, Code::InvalidArgument),
+        // A new access token would not help.
+        CheckRefusal::TxnTokenMissing
+        | CheckRefusal::TxnTokenInvalid
+        | CheckRefusal::TxnTokenForeign
+        | CheckRefusal::TxnTokenExpired
+        | CheckRefusal::TxnTokenRevoked
+        | CheckRefusal::TxnScopeMissing
+        | CheckRefusal::TxnTokenSeen => other(403, Code::PermissionDenied),
+        CheckRefusal::TxnTokenNotMinted => other(503, Code::Unavailable),
         CheckRefusal::Overloaded | CheckRefusal::Unable => other(503, Code::ResourceExhausted),
     }
 }

@@ -24,6 +24,7 @@ struct Read<'a> {
     raw: Vec<(&'a str, &'a [u8])>,
     certificate: &'a str,
     principal: &'a str,
+    address: &'a str,
     destination: &'a str,
     resource: Option<&'a str>,
     is_http: bool,
@@ -37,21 +38,22 @@ pub(super) fn read(message: &[u8]) -> Result<Option<decision::CheckRequest<'_>>,
             value.message(|number, value| read.attribute(number, value))?;
         }
     }
-    let Read { method, path, host, mut headers, raw, certificate, principal, destination, resource, is_http } = read;
+    let Read { method, path, host, mut headers, raw, certificate, principal, address, destination, resource, is_http } =
+        read;
     if !is_http {
         return Ok(None);
     }
     headers.extend(raw);
     let destination = Destination { named: resource, principal: destination, authority: host };
-    Ok(Some(decision::CheckRequest { destination, method, path, headers, certificate, principal }))
+    Ok(Some(decision::CheckRequest { destination, method, path, headers, certificate, principal, address }))
 }
 
 impl<'a> Read<'a> {
     /// `AttributeContext`
     fn attribute(&mut self, number: u32, value: Value<'a>) -> Result<(), Unreadable> {
         match number {
-            1 => peer(value, &mut self.principal, &mut self.certificate),
-            2 => peer(value, &mut self.destination, &mut ""),
+            1 => peer(value, &mut self.principal, &mut self.certificate, &mut self.address),
+            2 => peer(value, &mut self.destination, &mut "", &mut ""),
             4 => value.message(|number, value| match number {
                 2 => {
                     self.is_http = true;
@@ -107,12 +109,28 @@ impl<'a> Read<'a> {
 }
 
 /// `AttributeContext.Peer`
-fn peer<'a>(value: Value<'a>, principal: &mut &'a str, certificate: &mut &'a str) -> Result<(), Unreadable> {
+fn peer<'a>(
+    value: Value<'a>,
+    principal: &mut &'a str,
+    certificate: &mut &'a str,
+    address: &mut &'a str,
+) -> Result<(), Unreadable> {
     value.message(|number, value| {
         match number {
+            1 => value.message(|number, value| if number == 1 { socket_address(value, address) } else { Ok(()) })?,
             4 => *principal = value.text()?,
             5 => *certificate = value.text()?,
             _ => {}
+        }
+        Ok(())
+    })
+}
+
+/// `SocketAddress`
+fn socket_address<'a>(value: Value<'a>, address: &mut &'a str) -> Result<(), Unreadable> {
+    value.message(|number, value| {
+        if number == 2 {
+            *address = value.text()?;
         }
         Ok(())
     })
@@ -140,6 +158,7 @@ fn line<'a>(text: &'a str, raw: &'a [u8]) -> &'a [u8] {
 pub(super) fn of(attributes: &AttributeContext) -> Option<decision::CheckRequest<'_>> {
     let http = attributes.request.as_ref()?.http.as_ref()?;
     let (source, destination) = (attributes.source.as_ref(), attributes.destination.as_ref());
+    let address = source.and_then(|peer| peer.address.as_ref()?.socket_address.as_ref());
     // With Envoy's encode_raw_headers the headers are in `header_map`, otherwise in `headers`.
     let raw = http.header_map.iter().flat_map(|map| &map.headers);
     let raw = raw.map(|header| (header.key.as_str(), line(&header.value, &header.raw_value)));
@@ -155,5 +174,6 @@ pub(super) fn of(attributes: &AttributeContext) -> Option<decision::CheckRequest
         headers: headers.collect(),
         certificate: source.map_or("", |peer| &peer.certificate),
         principal: source.map_or("", |peer| &peer.principal),
+        address: address.map_or("", |address| &address.address),
     })
 }

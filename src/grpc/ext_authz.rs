@@ -50,7 +50,8 @@ impl Authorization for Services {
         let (_, extensions, message) = request.into_parts();
         let (attributes, mut answer) = (message.attributes.unwrap_or_default(), Vec::new());
         let request = check_question::of(&attributes);
-        let outcome = check(&self.authority, caller(&extensions)?, request.as_ref(), &mut Writer::new(&mut answer))?;
+        let checked = check_when_signed(&self.authority, caller(&extensions)?, request.as_ref()).await?;
+        let outcome = write(&checked, &mut Writer::new(&mut answer));
         // What is printed is printed in one place.
         let answer = CheckResponse::decode(answer.as_slice()).map_err(|_| status::broken())?;
         let mut response = tonic::Response::new(answer);
@@ -67,17 +68,45 @@ pub(super) fn check(
     request: Option<&decision::CheckRequest<'_>>,
     answer: &mut Writer<'_>,
 ) -> Result<RequestOutcome, Status> {
-    let checked = if let Some(request) = request {
+    let checked = match readable(authority, caller, request) {
+        Ok(request) => authority.check(caller, request).map_err(status::refused(status::stale))?,
+        Err(denied) => denied,
+    };
+    Ok(write(&checked, answer))
+}
+
+/// The same, once the signature of a transaction token is there.
+pub(super) async fn check_when_signed(
+    authority: &Authority,
+    caller: &Caller,
+    request: Option<&decision::CheckRequest<'_>>,
+) -> Result<CheckAnswer, Status> {
+    match readable(authority, caller, request) {
+        Ok(request) => authority.check_when_signed(caller, request).await.map_err(status::refused(status::stale)),
+        Err(denied) => Ok(denied),
+    }
+}
+
+/// Writes an answer, and returns the outcome for the metrics.
+pub(super) fn write(checked: &CheckAnswer, answer: &mut Writer<'_>) -> RequestOutcome {
+    check_answer::write(checked, answer);
+    outcome(checked)
+}
+
+/// The request, or the denial of a check that describes none.
+fn readable<'a, 'b>(
+    authority: &Authority,
+    caller: &Caller,
+    request: Option<&'a decision::CheckRequest<'b>>,
+) -> Result<&'a decision::CheckRequest<'b>, CheckAnswer> {
+    if let Some(request) = request {
         // If the proxy does not trace, the denial belongs to the trace of its client.
         trace_context::adopt(|| IncomingTrace::from_raw(&request.headers));
-        authority.check(caller, request).map_err(status::refused(status::stale))?
-    } else {
-        let refusal = CheckRefusal::RequestMalformed;
-        let reference = authority.report_unread_check(&caller.sender(), refusal);
-        CheckAnswer::Deny(denial(refusal, reference))
-    };
-    check_answer::write(&checked, answer);
-    Ok(outcome(&checked))
+        return Ok(request);
+    }
+    let refusal = CheckRefusal::RequestMalformed;
+    let reference = authority.report_unread_check(&caller.sender(), refusal);
+    Err(CheckAnswer::Deny(denial(refusal, reference)))
 }
 
 /// The outcome of a check in the metrics. In gRPC a denial is a successful response.

@@ -77,12 +77,12 @@ pub(crate) fn checks(input: &[u8]) {
 }
 
 /// What a check sees of a request: its headers in a fixed order, and the rest.
-type Seen<'a> = (Vec<(&'a str, &'a [u8])>, [&'a str; 6], Option<&'a str>);
+type Seen<'a> = (Vec<(&'a str, &'a [u8])>, [&'a str; 7], Option<&'a str>);
 
 fn seen(request: Option<decision::CheckRequest<'_>>) -> Option<Seen<'_>> {
-    let decision::CheckRequest { destination, method, path, mut headers, certificate, principal } = request?;
+    let decision::CheckRequest { destination, method, path, mut headers, certificate, principal, address } = request?;
     headers.retain(|(name, _)| check_question::is_read(name));
     headers.sort_unstable();
-    let texts = [destination.principal, destination.authority, method, path, certificate, principal];
+    let texts = [destination.principal, destination.authority, method, path, certificate, principal, address];
     Some((headers, texts, destination.named))
 }

@@ -21,6 +21,7 @@ use crate::grpc::bindings;
 use crate::grpc::check_question;
 use crate::grpc::ext_authz;
 use crate::grpc::short_answer::ShortAnswer;
+use crate::grpc::status;
 use crate::grpc::tokens;
 use crate::grpc::wire::HEAD_BYTES;
 use crate::proto::IssueTokenRequest;
@@ -89,11 +90,15 @@ impl ShortCall {
 
 impl ShortQuestion<'_> {
     /// Answers the call of an admitted caller.
-    pub fn answer(self, authority: &Arc<Authority>, caller: Caller) -> ShortAnswering {
+    /// `body` is what the question was read from.
+    pub fn answer(self, authority: &Arc<Authority>, caller: Caller, body: &[u8]) -> ShortAnswering {
         ShortAnswering::Ready(match self.0 {
             Kind::ValidateBinding(question) => ShortAnswer::written(|message| {
                 bindings::evaluate(authority, &caller, &question, message).map(|()| RequestOutcome::Ok)
             }),
+            Kind::Check(Some(request)) if authority.check_waits(&caller, &request) => {
+                return check_when_signed(authority, caller, body);
+            }
             Kind::Check(request) => {
                 ShortAnswer::written(|message| ext_authz::check(authority, &caller, request.as_ref(), message))
             }
@@ -109,6 +114,17 @@ impl ShortQuestion<'_> {
             }
         })
     }
+}
+
+/// Answers a check that waits for a signature: it is read once more, from a copy that waits with it.
+fn check_when_signed(authority: &Arc<Authority>, caller: Caller, body: &[u8]) -> ShortAnswering {
+    let (authority, body) = (Arc::clone(authority), body.to_vec());
+    ShortAnswering::Waiting(Box::pin(async move {
+        let message = body.get(HEAD_BYTES..).unwrap_or_default();
+        let request = check_question::read(message).map_err(|_| status::broken())?;
+        let checked = ext_authz::check_when_signed(&authority, &caller, request.as_ref()).await?;
+        ShortAnswer::written(|message| Ok(ext_authz::write(&checked, message)))
+    }))
 }
 
 #[cfg(test)]

@@ -182,6 +182,7 @@ async fn exchange(
         Some(Subject::JwtGrant(grant)) => (jwt, is_grant) = (Some(grant), true),
         Some(Subject::TxnToken(token)) => parts.txn_token = Some(token),
         Some(Subject::UnsignedJson(json)) => parts.unsigned_json = Some(json),
+        Some(Subject::SelfSigned(text)) => parts.self_signed = Some(text),
         None => {}
     }
     let request = ExchangeRequest {

@@ -20,6 +20,7 @@ use crate::proto::TokenType;
 pub(super) struct Parts {
     pub(super) txn_token: Option<String>,
     pub(super) unsigned_json: Option<Struct>,
+    pub(super) self_signed: Option<String>,
     pub(super) context: Option<Struct>,
     pub(super) details: Option<Struct>,
 }
@@ -32,7 +33,11 @@ impl Parts {
 
     /// Whether there is nothing of it, as with a request for an access token.
     pub(super) fn is_empty(&self) -> bool {
-        self.txn_token.is_none() && self.unsigned_json.is_none() && self.context.is_none() && self.details.is_none()
+        self.txn_token.is_none()
+            && self.unsigned_json.is_none()
+            && self.self_signed.is_none()
+            && self.context.is_none()
+            && self.details.is_none()
     }
 }
 
@@ -47,10 +52,12 @@ pub(super) async fn issue(
         let unreadable = || unreadable_exchange(authority, &caller, &malformed(field, "is not JSON"));
         message.map(|message| messages::json_object(&message).ok_or_else(unreadable)).transpose()
     };
-    let subject = match (parts.txn_token, object("unsigned_json", parts.unsigned_json)?) {
-        (Some(token), _) => TxnSubject::Replaced(token),
-        (None, Some(json)) => TxnSubject::Itself(json),
-        (None, None) => TxnSubject::Presented,
+    // Of the message's alternatives there is one at most.
+    let subject = match (parts.txn_token, parts.self_signed, object("unsigned_json", parts.unsigned_json)?) {
+        (Some(token), ..) => TxnSubject::Replaced(token),
+        (None, Some(text), _) => TxnSubject::SelfSigned(text),
+        (None, None, Some(json)) => TxnSubject::Stated(json),
+        (None, None, None) => TxnSubject::Presented,
     };
     let context = object("request_context", parts.context)?.unwrap_or_default();
     let details = object("request_details", parts.details)?.unwrap_or_default();

@@ -22,6 +22,9 @@ use crate::http::exchange::object;
 use crate::http::form::Form;
 use crate::http::headers::NO_STORE;
 
+/// The type of a subject in a JWT that the client signs with the key of its certificate (section 11.2.1).
+const SELF_SIGNED: &str = "urn:ietf:params:oauth:token-type:self_signed";
+
 /// What earlier drafts called the scope and the details. Read past, they would be thought to count.
 const EARLIER_NAMES: [&str; 2] = ["purpose", "authz_details"];
 
@@ -38,7 +41,8 @@ pub(super) fn request(
     let (text, kind) = exchange::subject(form)?;
     let subject = match kind {
         RECEIPT | ACCESS_TOKEN_TYPE | JWT_TYPE => TxnSubject::Presented,
-        exchange::UNSIGNED_JSON => TxnSubject::Itself(object(text)?),
+        exchange::UNSIGNED_JSON => TxnSubject::Stated(object(text)?),
+        SELF_SIGNED => TxnSubject::SelfSigned(text.to_owned()),
         TXN_TOKEN_TYPE => TxnSubject::Replaced(text.to_owned()),
         _ => return Err(exchange::unknown_subject_type()),
     };

@@ -11,6 +11,25 @@ pub fn json_object(object: &Struct) -> Option<Map<String, Value>> {
     object.fields.iter().map(|(name, member)| Some((name.clone(), value(member)?))).collect()
 }
 
+/// The message of an object.
+pub fn json_struct(object: &Map<String, Value>) -> Struct {
+    Struct { fields: object.iter().map(|(name, value)| (name.clone(), json_value(value))).collect() }
+}
+
+fn json_value(value: &Value) -> prost_types::Value {
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(flag) => Kind::BoolValue(*flag),
+        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        Value::Array(values) => {
+            Kind::ListValue(prost_types::ListValue { values: values.iter().map(json_value).collect() })
+        }
+        Value::Object(object) => Kind::StructValue(json_struct(object)),
+    };
+    prost_types::Value { kind: Some(kind) }
+}
+
 fn value(message: &prost_types::Value) -> Option<Value> {
     Some(match &message.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
@@ -29,6 +48,13 @@ fn value(message: &prost_types::Value) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_is_the_same_after_it_was_a_message() {
+        let text = r#"{"a":[1,-1.5,"x",true,null,{"b":{}}],"c":1700000300}"#;
+        let object: Map<String, Value> = serde_json::from_str(text).unwrap();
+        assert_eq!(json_object(&json_struct(&object)), Some(object));
+    }
 
     #[test]
     fn whole_numbers_are_integers_and_what_is_no_number_of_json_is_nothing() {

@@ -19,3 +19,4 @@ pub use crate::messages::common::revision;
 pub use crate::messages::common::timestamp;
 pub use crate::messages::exchange::exchange_rule;
 pub use crate::messages::json::json_object;
+pub use crate::messages::json::json_struct;

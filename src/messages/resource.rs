@@ -5,6 +5,7 @@ use crate::authority::resources::ReceiptsMetadata;
 use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::ResourceMetadata;
 use crate::authority::resources::RouteMetadata;
+use crate::authority::resources::RouteTxnMetadata;
 use crate::messages::common::Malformed;
 use crate::messages::common::Masked;
 use crate::messages::common::duration;
@@ -18,13 +19,13 @@ use crate::proto::EvidenceFrom;
 use crate::proto::ProtectedResource;
 use crate::proto::Receipts;
 use crate::proto::Route;
+use crate::proto::RouteTxn;
 
 impl TryFrom<ProtectedResource> for ResourceMetadata {
     type Error = Malformed;
 
     /// Output-only fields are ignored.
     fn try_from(resource: ProtectedResource) -> Result<Self, Malformed> {
-        let route = |Route { methods, path, scope, public }: Route| RouteMetadata { methods, path, scope, public };
         Ok(Self {
             audience: resource.audience,
             scope: resource.scope,
@@ -43,6 +44,8 @@ impl TryFrom<ProtectedResource> for ResourceMetadata {
             managed_by: set(resource.managed_by),
             max_staleness: duration("max_staleness", resource.max_staleness)?,
             receipts: resource.receipts.map(receipts).transpose()?,
+            txn_token: set(resource.txn_token),
+            txn_once: resource.txn_once,
         })
     }
 }
@@ -50,12 +53,10 @@ impl TryFrom<ProtectedResource> for ResourceMetadata {
 impl From<ResourceMetadata> for ProtectedResource {
     /// Output-only fields are left out.
     fn from(metadata: ResourceMetadata) -> Self {
-        let route =
-            |RouteMetadata { methods, path, scope, public }: RouteMetadata| Route { methods, path, scope, public };
         Self {
             audience: metadata.audience,
             scope: metadata.scope,
-            routes: metadata.routes.into_iter().map(route).collect(),
+            routes: metadata.routes.into_iter().map(route_message).collect(),
             least_evidence: metadata.least_evidence.unwrap_or_default(),
             evidence_from: metadata.evidence_from.map(|EvidenceSource { via, header }| EvidenceFrom { via, header }),
             trust_domains: metadata.trust_domains,
@@ -70,6 +71,8 @@ impl From<ResourceMetadata> for ProtectedResource {
             managed_by: metadata.managed_by.unwrap_or_default(),
             max_staleness: metadata.max_staleness.map(duration_message),
             receipts: metadata.receipts.map(receipts_message),
+            txn_token: metadata.txn_token.unwrap_or_default(),
+            txn_once: metadata.txn_once,
             etag: String::new(),
             create_time: None,
             update_time: None,
@@ -79,6 +82,22 @@ impl From<ResourceMetadata> for ProtectedResource {
             suspended: String::new(),
         }
     }
+}
+
+fn route(Route { methods, path, scope, public, txn, txn_scope }: Route) -> RouteMetadata {
+    let minted = |RouteTxn { scope, details, context }: RouteTxn| {
+        let details = details.into_iter().collect();
+        RouteTxnMetadata { scope, details, context }
+    };
+    RouteMetadata { methods, path, scope, public, txn: txn.map(minted), txn_scope }
+}
+
+fn route_message(RouteMetadata { methods, path, scope, public, txn, txn_scope }: RouteMetadata) -> Route {
+    let minted = |RouteTxnMetadata { scope, details, context }: RouteTxnMetadata| {
+        let details = details.into_iter().collect();
+        RouteTxn { scope, details, context }
+    };
+    Route { methods, path, scope, public, txn: txn.map(minted), txn_scope }
 }
 
 fn receipts(Receipts { exchangers, ttl, once }: Receipts) -> Result<ReceiptsMetadata, Malformed> {
@@ -108,7 +127,7 @@ impl Masked for ProtectedResource {
         take_one_of!(
             self, from, field: scope, routes, least_evidence, evidence_from, trust_domains, mode, report_header,
             remove_authorization, destination_principals, authorities, delegated, owner, managed_by, max_staleness, record_allowed,
-            receipts,
+            receipts, txn_token, txn_once,
         );
         Some(())
     }

@@ -12,6 +12,7 @@ use crate::authority::access::Fronted;
 use crate::authority::access::NotAdmitted;
 use crate::authority::api::audit::Checked;
 use crate::authority::api::audit::of_check;
+use crate::authority::api::audit::one_step;
 use crate::authority::api::audit::registration;
 use crate::authority::api::bindings::Use;
 use crate::authority::api::checks::needed_scope;
@@ -64,7 +65,7 @@ impl Authority {
         };
         let CheckQuestion { destination, method, path, .. } = *question;
         let headers = header.iter().map(|value| ("authorization", value.as_bytes())).collect();
-        let request = CheckRequest { destination, method, path, headers, certificate: "", principal: "" };
+        let request = CheckRequest { destination, method, path, headers, certificate: "", principal: "", address: "" };
         let found = caller.view.snapshot.resources.find(&destination, &Fronted::Every);
         let resource = found.map(|registered| &registered.registration);
         let fresh = caller.view.freshness(resource.and_then(|resource| resource.max_staleness));
@@ -145,9 +146,20 @@ impl Authority {
             }
         };
         findings.steps = steps;
-        match decision {
-            Decision::Allow(_) => Ok(()),
-            Decision::Deny(reason) => Err(CheckRefusal::Denied(reason)),
+        match (decision, findings.route) {
+            (Decision::Allow(_), Some(route)) => {
+                let ahead = self.transaction_ahead(resource, route).inspect_err(|refusal| {
+                    findings.steps.extend(one_step(
+                        Check::TransactionToken,
+                        &refusal.to_string(),
+                        "one that can be minted",
+                    ));
+                });
+                findings.steps.extend(ahead?);
+                Ok(())
+            }
+            (Decision::Allow(_), None) => Ok(()),
+            (Decision::Deny(reason), _) => Err(CheckRefusal::Denied(reason)),
         }
     }
 

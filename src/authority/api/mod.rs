@@ -7,6 +7,7 @@ mod audit_heads;
 mod authority_index;
 mod bindings;
 mod chaining;
+mod check_txn;
 mod checks;
 mod client_assertion;
 mod clients;

@@ -18,6 +18,7 @@ use crate::authority::resources::DeletedResource;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RegisteredResource;
 use crate::authority::resources::ResourceMetadata;
+use crate::authority::resources::invalid;
 use crate::authority::state::Entry;
 use crate::authority::state::Feature;
 use crate::authority::state::ProposedChange;
@@ -44,6 +45,12 @@ impl Managed for ProtectedResource {
     fn validate(authority: &Authority, metadata: ResourceMetadata) -> Result<Self, RegistryError> {
         metadata.check_mistakes()?;
         let resource = Self::parse(metadata)?;
+        let issues = authority.policy.exchange.enabled && authority.policy.txn_tokens.is_some();
+        if resource.needs_txn_tokens() && !issues {
+            let field = if resource.txn_token.verifies() { "txn_token" } else { "routes" };
+            let problem = "transaction tokens take `exchange.enabled` and `txn_tokens` in the server's configuration";
+            return Err(invalid(field, problem).into());
+        }
         match authority.snapshot.load().resources.contested(&resource.metadata) {
             Some((audience, authority)) => Err(authority_taken(audience, authority)),
             None => Ok(resource),
@@ -56,7 +63,10 @@ impl Managed for ProtectedResource {
         let managed = self.metadata.managed_by.as_ref().map(|_| ("managed_by", Feature::ManagedBy));
         let delegated = self.delegated.as_ref().map(|_| ("delegated", Feature::Exchange));
         let receipts = self.receipts.as_ref().map(|_| ("receipts", Feature::Exchange));
-        staleness.into_iter().chain(recording).chain(managed).chain(delegated).chain(receipts).collect()
+        let txn_token = self.metadata.txn_token.as_ref().map(|_| ("txn_token", Feature::Exchange));
+        let routes = self.says_of_txn_tokens().then_some(("routes", Feature::Exchange));
+        let all = [staleness, recording, managed, delegated, receipts, txn_token, routes];
+        all.into_iter().flatten().collect()
     }
 
     fn creation_id(_: &Authority) -> Result<NotKept, RegistryError> {

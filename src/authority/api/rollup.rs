@@ -153,6 +153,8 @@ fn sample_of_check(
     };
     let shown = match (refused, &findings.token) {
         (None | Some(CheckRefusal::Denied(_)), Some(token)) => of_token(Ok(Arc::clone(token))),
+        // The transaction token is not kept.
+        (Some(refusal), Some(token)) if refusal.is_of_transaction() => of_token(Ok(Arc::clone(token))),
         (Some(CheckRefusal::Denied(reason)), None) if findings.route.is_some() => of_token(Err(reason)),
         (Some(refusal @ (CheckRefusal::TokenMissing | CheckRefusal::AuthorizationMalformed)), _) => {
             Shown::NoToken(refusal)

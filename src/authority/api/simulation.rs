@@ -15,6 +15,7 @@ use crate::authority::observe::Simulation;
 use crate::authority::records::RegistryError;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::ResourceMetadata;
+use crate::authority::resources::RouteMetadata;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
 
@@ -100,6 +101,16 @@ impl Authority {
     }
 }
 
+/// Whether both say the same about transaction tokens.
+fn have_same_txn_terms(one: &ResourceMetadata, other: &ResourceMetadata) -> bool {
+    let routes = |metadata: &ResourceMetadata| {
+        let says = |route: &&RouteMetadata| route.txn.is_some() || !route.txn_scope.is_empty();
+        let terms = |route: &RouteMetadata| RouteMetadata { scope: String::new(), public: false, ..route.clone() };
+        metadata.routes.iter().filter(says).map(terms).collect::<Vec<_>>()
+    };
+    (&one.txn_token, one.txn_once) == (&other.txn_token, other.txn_once) && routes(one) == routes(other)
+}
+
 /// What no replay can know of a change.
 fn unknown(present: &ResourceMetadata, wanted: &ResourceMetadata) -> Vec<&'static str> {
     let is_found_elsewhere =
@@ -112,6 +123,11 @@ fn unknown(present: &ResourceMetadata, wanted: &ResourceMetadata) -> Vec<&'stati
         (
             present.max_staleness != wanted.max_staleness,
             "`max_staleness` changes: how fresh a replica will be is not known",
+        ),
+        (
+            !have_same_txn_terms(present, wanted),
+            "`txn_token`, `txn_once`, or `txn` or `txn_scope` of a route change: which requests have a transaction token is not \
+             known",
         ),
     ];
     facts.into_iter().filter(|(applies, _)| *applies).map(|(_, fact)| fact).collect()

@@ -18,7 +18,6 @@ use crate::authority::decision::TxnRequest;
 use crate::authority::decision::TxnSubject;
 use crate::authority::decision::explain_txn;
 use crate::authority::decision::txn;
-use crate::authority::deny_reason::DenyReason;
 use crate::authority::reference::Refused;
 use crate::authority::registration::TxnTokenPolicy;
 use crate::authority::state::Caller;
@@ -33,7 +32,7 @@ use crate::authority::tokens::TxnTokenClaims;
 use crate::authority::tokens::VerifiedTxnToken;
 
 impl Authority {
-    /// Issues a transaction token: for who presented a token to the caller, for the caller itself, or in place of another one.
+    /// Issues a transaction token: for who presented a token to the caller, for whom the caller names, or in place of another one.
     pub async fn issue_txn_token(
         &self,
         caller: &Caller,
@@ -80,7 +79,14 @@ impl Authority {
         let actor_token = request.exchange.actor_token.as_deref().map(|token| self.verified(view, token));
         let replaced = match &request.subject {
             TxnSubject::Replaced(text) => self.replaced(view, text, policy).map(Some),
-            TxnSubject::Presented | TxnSubject::Itself(_) => Ok(None),
+            TxnSubject::Presented | TxnSubject::Stated(_) | TxnSubject::SelfSigned(_) => Ok(None),
+        };
+        let self_signed = match &request.subject {
+            TxnSubject::SelfSigned(text) => {
+                let verified = tokens::verify_self_signed(caller.identity.certificate(), text);
+                verified.map(Some).map_err(ExchangeError::SubjectInvalid)
+            }
+            TxnSubject::Presented | TxnSubject::Stated(_) | TxnSubject::Replaced(_) => Ok(None),
         };
         let asked = TxnAsked {
             exchanging: Exchanging {
@@ -96,6 +102,8 @@ impl Authority {
             },
             request,
             replaced: replaced.as_ref().map(Option::as_ref).map_err(|error| *error),
+            self_signed: self_signed.as_ref().map(Option::as_ref).map_err(|error| *error),
+            issuer: &self.policy.issuer,
             policy,
         };
         let grant = txn(&asked).map_err(|error| (error, explain_txn(&asked)))?;
@@ -107,18 +115,8 @@ impl Authority {
     /// The transaction token that is to be replaced, if it still counts.
     fn replaced(&self, view: &View, text: &str, policy: &TxnTokenPolicy) -> Result<VerifiedTxnToken, ExchangeError> {
         let token = tokens::verify_txn_token(&view.snapshot.keys, text).map_err(ExchangeError::SubjectInvalid)?;
-        let claims = &token.claims;
-        let why = if claims.iss != self.policy.issuer {
-            Some(DenyReason::WrongIssuer)
-        } else if claims.aud != policy.trust_domain {
-            Some(DenyReason::WrongAudience)
-        } else if view.now >= claims.exp {
-            Some(DenyReason::TokenExpired)
-        } else {
-            let broken = view.broken_among(token.ancestors.iter(), self.policy.lineage);
-            broken.map(|_| DenyReason::DelegationBroken)
-        };
-        why.map_or(Ok(token), |why| Err(ExchangeError::SubjectDenied(why)))
+        let fault = self.txn_fault(view, &token, policy);
+        fault.map_or(Ok(token), |fault| Err(ExchangeError::SubjectDenied(fault.into())))
     }
 
     async fn mint_txn(

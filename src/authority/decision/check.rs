@@ -1,14 +1,16 @@
 //! The request and the result of an `ext_authz` check, and the parsing of the request's headers.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::authority::decision::binding::Verdict;
 use crate::authority::decision::steps::Step;
+use crate::authority::decision::txn_header::AssertedTxn;
+use crate::authority::decision::txn_header::TXN_TOKEN_HEADER;
+use crate::authority::decision::txn_header::TXN_TOKEN_HEADERS;
+use crate::authority::decision::txn_header::is_txn_header;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::InvalidEvidence;
-use crate::authority::evidence::InvalidForwardedCertificate;
 use crate::authority::reference::Reference;
 use crate::authority::resources::Destination;
 use crate::authority::resources::Mode;
@@ -21,14 +23,28 @@ use crate::authority::tokens::ReceiptText;
 use crate::authority::tokens::VerifiedToken;
 
 /// The headers in which an allowed request carries the caller's identity to the resource.
-pub const IDENTITY_HEADERS: [&str; 6] =
-    ["x-lanyard-client-id", "x-lanyard-subject", ACTOR_HEADER, "x-lanyard-scope", "x-lanyard-binding", RECEIPT_HEADER];
+pub const IDENTITY_HEADERS: [&str; 8] = [
+    "x-lanyard-client-id",
+    "x-lanyard-subject",
+    ACTOR_HEADER,
+    "x-lanyard-scope",
+    "x-lanyard-binding",
+    RECEIPT_HEADER,
+    TXN_HEADER,
+    TXN_SUBJECT_HEADER,
+];
 
 /// The header that a request with a delegated token has, and no other: the client that acts for the subject.
 pub const ACTOR_HEADER: &str = "x-lanyard-actor";
 
 /// The header in which an allowed request carries its receipt.
 pub const RECEIPT_HEADER: &str = "x-lanyard-receipt";
+
+/// The headers in which an allowed request carries which transaction it is part of, and whom that is for: there is a transaction token,
+/// and this server has verified or minted it.
+pub const TXN_HEADER: &str = "x-lanyard-txn";
+/// See [`TXN_HEADER`].
+pub const TXN_SUBJECT_HEADER: &str = "x-lanyard-txn-subject";
 
 /// The prefix of all headers of this server, including future ones. No such header from a client may reach a resource.
 const OUR_HEADERS: &str = "x-lanyard-";
@@ -51,6 +67,8 @@ pub struct CheckRequest<'a> {
     pub certificate: &'a str,
     /// `source.principal`.
     pub principal: &'a str,
+    /// `source.address`: the address of the client, as the proxy reports it.
+    pub address: &'a str,
 }
 
 /// Why a request is denied.
@@ -83,6 +101,36 @@ pub enum CheckRefusal {
     /// The path is ambiguous: servers differ in how they normalize it.
     #[error("the path is not in its one plain form")]
     PathNotCanonical,
+    /// The request has no transaction token, and needs one.
+    #[error("a transaction token is needed")]
+    TxnTokenMissing,
+    /// There is more than one header with a transaction token, or one that is more or less than a token.
+    #[error("the txn-token header is not one transaction token")]
+    TxnTokenMalformed,
+    /// The transaction token is of another type, or no key of this server's signed it.
+    #[error("the transaction token is none of this server")]
+    TxnTokenInvalid,
+    /// The transaction token is for another trust domain.
+    #[error("the transaction token is for another trust domain")]
+    TxnTokenForeign,
+    /// The transaction token has expired.
+    #[error("the transaction token has expired")]
+    TxnTokenExpired,
+    /// What the transaction token comes from no longer counts.
+    #[error("what the transaction token comes from is revoked")]
+    TxnTokenRevoked,
+    /// The transaction is for something else than the route needs.
+    #[error("the transaction is not for what the route needs")]
+    TxnScopeMissing,
+    /// The transaction has been seen at the resource.
+    #[error("the transaction has been seen here before")]
+    TxnTokenSeen,
+    /// What the request says cannot be in a transaction token: it is too long, or looks like a secret.
+    #[error("the path has something that can be in no transaction token")]
+    TxnContextRefused,
+    /// The service counts on a transaction token, and none could be minted.
+    #[error("no transaction token could be minted")]
+    TxnTokenNotMinted,
     /// The check request itself cannot be read.
     #[error("the check cannot be read")]
     RequestMalformed,
@@ -107,7 +155,36 @@ impl CheckRefusal {
     /// of its `delegated`.
     pub(in crate::authority) fn is_reported(self, resource: &ProtectedResource) -> bool {
         let of_delegated = || resource.delegated.as_ref().is_some_and(|delegated| delegated.reports);
-        resource.mode == Mode::Report || self == Self::Denied(DenyReason::ActorNotAccepted) && of_delegated()
+        // What comes after the access token is not looked at then.
+        let is_only_fault = self == Self::Denied(DenyReason::ActorNotAccepted) && !resource.needs_txn_tokens();
+        resource.mode == Mode::Report || is_only_fault && of_delegated()
+    }
+
+    /// Whether it is about the transaction token, so that the access token was allowed.
+    pub(in crate::authority) fn is_of_transaction(self) -> bool {
+        match self {
+            Self::TxnTokenMissing
+            | Self::TxnTokenMalformed
+            | Self::TxnTokenInvalid
+            | Self::TxnTokenForeign
+            | Self::TxnTokenExpired
+            | Self::TxnTokenRevoked
+            | Self::TxnScopeMissing
+            | Self::TxnTokenSeen
+            | Self::TxnContextRefused
+            | Self::TxnTokenNotMinted => true,
+            Self::Denied(_)
+            | Self::TokenMissing
+            | Self::AuthorizationMalformed
+            | Self::EvidenceMalformed(_)
+            | Self::ResourceUnknown
+            | Self::RouteUnknown
+            | Self::PathNotCanonical
+            | Self::RequestMalformed
+            | Self::NotAProxy
+            | Self::Overloaded
+            | Self::Unable => false,
+        }
     }
 
     /// Detail beyond the code.
@@ -151,6 +228,8 @@ pub struct Asserted {
     pub verdict: Verdict,
     /// The receipt of the presentation, if the resource leaves receipts.
     pub receipt: Option<ReceiptText>,
+    /// The transaction that the request is part of, if the resource looks at that.
+    pub txn: Option<AssertedTxn>,
 }
 
 impl Asserted {
@@ -181,6 +260,8 @@ pub(in crate::authority) struct Findings<'a> {
     pub(in crate::authority) scope: Scope,
     pub(in crate::authority) token: Option<Arc<VerifiedToken>>,
     pub(in crate::authority) evidence: Option<Evidence>,
+    /// The identifier of the transaction, where its token verified or was minted.
+    pub(in crate::authority) txn: Option<String>,
     /// The steps of the decision on a denied use of the token.
     pub(in crate::authority) steps: Vec<Step>,
 }
@@ -198,64 +279,12 @@ pub(in crate::authority) fn route_of<'a>(
     resource.routes.find(method, &path).ok_or(CheckRefusal::RouteUnknown)
 }
 
-/// All values of the headers with one name.
-fn values<'a>(headers: &[(&str, &'a [u8])], name: &str) -> impl Iterator<Item = &'a [u8]> {
-    headers.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
-}
-
-/// Joins the lines of a list header into one value (RFC 9110 section 5.3). Nearly always there is one line.
-pub(in crate::authority) fn joined<'a>(
-    headers: &[(&str, &'a [u8])],
-    name: &str,
-) -> Result<Cow<'a, str>, InvalidEvidence> {
-    let unprintable = InvalidEvidence::Forwarded(InvalidForwardedCertificate::Unprintable);
-    let mut lines = values(headers, name);
-    let (first, second) = (lines.next().unwrap_or_default(), lines.next());
-    let Some(second) = second else { return str::from_utf8(first).map(Cow::Borrowed).map_err(|_| unprintable) };
-    let lines: Vec<&[u8]> = [first, second].into_iter().chain(lines).collect();
-    String::from_utf8(lines.join(&b","[..])).map(Cow::Owned).map_err(|_| unprintable)
-}
-
-/// The token in the one `authorization` header (RFC 6750 section 2.1): the scheme in any case, one or more spaces, and
-/// a `b64token`. A `b64token` contains no comma, so two headers that a proxy joined are detected. Neither a form nor
-/// the query is read (sections 2.2 and 2.3).
-pub(in crate::authority) fn bearer_token<'a>(headers: &'a [(&str, &'a [u8])]) -> Result<&'a str, CheckRefusal> {
-    let mut lines = values(headers, "authorization");
-    let line = lines.next().ok_or(CheckRefusal::TokenMissing)?;
-    if lines.next().is_some() {
-        return Err(CheckRefusal::AuthorizationMalformed);
-    }
-    let line = str::from_utf8(line).map_err(|_| CheckRefusal::AuthorizationMalformed)?;
-    let (scheme, rest) = line.split_once(' ').unwrap_or((line, ""));
-    if line.contains(',') {
-        return Err(CheckRefusal::AuthorizationMalformed);
-    }
-    if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(CheckRefusal::TokenMissing);
-    }
-    let token = rest.trim_start_matches(' ');
-    let symbols = token.trim_end_matches('=');
-    let well_formed = !symbols.is_empty() && are_symbols(symbols.as_bytes());
-    if well_formed { Ok(token) } else { Err(CheckRefusal::AuthorizationMalformed) }
-}
-
-/// Whether each byte is one of a `b64token`. They are looked at in pieces of one length, which the compiler does at once.
-fn are_symbols(bytes: &[u8]) -> bool {
-    let (pieces, rest) = bytes.as_chunks::<32>();
-    pieces.iter().all(|piece| piece.map(symbol) == [1; 32]) && rest.iter().all(|byte| symbol(*byte) == 1)
-}
-
-/// 1 if a byte is one of a `b64token`, else 0; without branches.
-fn symbol(byte: u8) -> u8 {
-    let is = |symbol: u8| u8::from(byte == symbol);
-    let is_letter = u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
-    let is_digit = u8::from(byte.wrapping_sub(b'0') < 10);
-    is_letter | is_digit | is(b'-') | is(b'.') | is(b'_') | is(b'~') | is(b'+') | is(b'/')
-}
-
 /// Whether a check looks at headers of this name. The others need not be handed to it.
 pub fn is_read_in_checks(name: &str) -> bool {
-    name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case(FORWARDED_CLIENT_CERT) || is_ours(name)
+    name.eq_ignore_ascii_case("authorization")
+        || name.eq_ignore_ascii_case(FORWARDED_CLIENT_CERT)
+        || is_ours(name)
+        || is_txn_header(name)
 }
 
 /// Whether a header is this server's, in any spelling that servers treat as equivalent: some read `X_Lanyard_Subject` as
@@ -269,27 +298,33 @@ fn is_ours(name: &str) -> bool {
         && beginning.len() == OUR_HEADERS.len()
 }
 
-/// The headers to remove: each of this server's that is not asserted, in any spelling, and the token if the resource must
-/// not receive it.
+/// The headers to remove: each of this server's that is not asserted, in any spelling, the token if the resource must not receive it,
+/// and what a client sent as a transaction token if that may not reach the service.
 pub(in crate::authority) fn removed(
     headers: &[(&str, &[u8])],
     asserted: Option<&Asserted>,
     drops_token: bool,
+    strips_txn: bool,
 ) -> Vec<String> {
     let kept = |name: &str| {
         asserted.is_some_and(|asserted| match name {
             "x-lanyard-scope" => asserted.claims().scope.is_some(),
             ACTOR_HEADER => asserted.claims().act.is_some(),
             RECEIPT_HEADER => asserted.receipt.is_some(),
+            TXN_HEADER | TXN_SUBJECT_HEADER => asserted.txn.is_some(),
+            TXN_TOKEN_HEADER => asserted.txn.as_ref().is_some_and(|txn| txn.minted.is_some()),
             _ => IDENTITY_HEADERS.contains(&name),
         })
     };
     let sent = headers.iter().map(|(name, _)| *name).filter(|name| is_ours(name));
     let token = drops_token.then_some("authorization");
+    // In each spelling, also where the proxy does not say that there is one.
+    let txn = TXN_TOKEN_HEADERS.into_iter().filter(|_| strips_txn);
     // This server's headers are listed even where the proxy is configured not to send them here.
     let mut names: Vec<String> = IDENTITY_HEADERS
         .into_iter()
         .chain(sent)
+        .chain(txn)
         .filter(|name| !kept(name))
         .chain(token)
         .map(ToOwned::to_owned)
@@ -297,25 +332,4 @@ pub(in crate::authority) fn removed(
     names.sort_unstable();
     names.dedup();
     names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_byte_at_any_place_that_is_no_symbol_is_found() {
-        for length in [1, 31, 32, 33, 64, 70] {
-            let text = "aZ09-._~+/".repeat(7);
-            let text = &text.as_bytes()[..length];
-            assert!(are_symbols(text), "{length}");
-            for place in 0..length {
-                for byte in (0..=u8::MAX).filter(|byte| !byte.is_ascii_alphanumeric() && !b"-._~+/".contains(byte)) {
-                    let mut wrong = text.to_vec();
-                    wrong[place] = byte;
-                    assert!(!are_symbols(&wrong), "{byte} at {place} of {length}");
-                }
-            }
-        }
-    }
 }

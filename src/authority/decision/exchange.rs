@@ -168,7 +168,7 @@ fn lacks_receipt(subject: &ExchangeSubject, rule: &ExchangeRule, walk: &mut impl
 }
 
 /// What a token comes from that is issued for this one.
-pub(super) fn descended(token: &VerifiedToken) -> Option<Ancestry> {
+pub(in crate::authority) fn descended(token: &VerifiedToken) -> Option<Ancestry> {
     let claims = &token.claims;
     let mut ancestry = claims.lanyard_from.clone();
     ancestry.0.push(Ancestor {

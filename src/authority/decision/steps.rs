@@ -66,6 +66,8 @@ pub enum Check {
     Principal,
     /// The scope.
     Scope,
+    /// The transaction token of the request, or the one that the check mints.
+    TransactionToken,
     /// The client assertion.
     ClientAssertion,
     /// The name of the client that the request is from.

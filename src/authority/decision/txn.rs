@@ -1,7 +1,6 @@
 //! The decision on a request for a transaction token (draft-ietf-oauth-transaction-tokens section 11): by the receipt of what was
-//! presented to the client, for the client itself, or in place of another one that says more. It is a pure function of its request.
+//! presented to the client, for whom the client names, or in place of another one that says more. It is a pure function of its request.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +12,9 @@ use crate::authority::decision::exchange::descended;
 use crate::authority::decision::exchange::is_for;
 use crate::authority::decision::exchange_client::authenticated;
 use crate::authority::decision::exchange_client::consented;
+use crate::authority::decision::exchange_client::lets_act;
 use crate::authority::decision::exchange_client::terms_of;
 use crate::authority::decision::exchange_error::ExchangeError;
-use crate::authority::decision::exchange_request::ExchangeRequest;
 use crate::authority::decision::exchange_request::Exchanging;
 use crate::authority::decision::foreign::NOWHERE;
 use crate::authority::decision::foreign::brought;
@@ -26,6 +25,8 @@ use crate::authority::decision::steps::Unexplained;
 use crate::authority::decision::steps::Walk;
 use crate::authority::decision::steps::compared;
 use crate::authority::decision::txn_context;
+use crate::authority::decision::txn_request::TxnRequest;
+use crate::authority::decision::txn_request::TxnSubject;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::registration::ClientId;
@@ -38,50 +39,12 @@ use crate::authority::registration::translated;
 use crate::authority::scope::Scope;
 use crate::authority::tokens::Actors;
 use crate::authority::tokens::Ancestry;
+use crate::authority::tokens::SelfSignedClaims;
 use crate::authority::tokens::VerifiedTxnToken;
 
-/// A request for a transaction token.
-#[derive(Clone, Default)]
-pub struct TxnRequest {
-    /// The client, the receipt of what was presented, the trust domain as the audience, and the scope.
-    pub exchange: ExchangeRequest,
-    /// What is asked for it, besides a receipt.
-    pub subject: TxnSubject,
-    /// `request_context`, which becomes `rctx`.
-    pub context: Map<String, Value>,
-    /// `request_details`, which becomes `tctx`.
-    pub details: Map<String, Value>,
-}
-
-/// Whom a transaction token is asked for.
-#[derive(Clone, Default)]
-pub enum TxnSubject {
-    /// Who presented a token: the receipt says.
-    #[default]
-    Presented,
-    /// The client itself: an object with its `client_id` as `sub`. Nothing else of it counts.
-    Itself(Map<String, Value>),
-    /// As in this transaction token, which is to be narrowed.
-    Replaced(String),
-}
-
-/// Tokens are never logged.
-impl fmt::Debug for TxnSubject {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Presented => "Presented",
-            Self::Itself(_) => "Itself",
-            Self::Replaced(_) => "Replaced",
-        })
-    }
-}
-
-/// Nor is what is asked to be in one.
-impl fmt::Debug for TxnRequest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("TxnRequest").field("exchange", &self.exchange).finish_non_exhaustive()
-    }
-}
+/// How old a self-signed JWT may be, and how far ahead the clock of who signed it.
+const MAX_SELF_SIGNED_AGE: Duration = Duration::from_mins(5);
+const CLOCK_SKEW: Duration = Duration::from_secs(30);
 
 /// What a request for a transaction token is decided by.
 #[derive(Debug)]
@@ -92,6 +55,10 @@ pub struct TxnAsked<'a> {
     pub request: &'a TxnRequest,
     /// The transaction token that is to be replaced, if that is asked for and it still counts.
     pub replaced: Result<Option<&'a VerifiedTxnToken>, ExchangeError>,
+    /// The self-signed JWT, if that is the subject and its signature verified.
+    pub self_signed: Result<Option<&'a SelfSignedClaims>, ExchangeError>,
+    /// This server's issuer identifier.
+    pub issuer: &'a str,
     /// What the configuration says.
     pub policy: &'a TxnTokenPolicy,
 }
@@ -174,7 +141,18 @@ fn txn_by_steps(asked: &TxnAsked<'_>, walk: &mut impl Walk) -> Result<TxnGrant, 
     match &request.subject {
         TxnSubject::Presented if exchanging.foreign.is_some() => foreign(asked, who, terms, &scope, walk),
         TxnSubject::Presented => presented(asked, who, terms, &scope, walk),
-        TxnSubject::Itself(json) => itself(asked, who, terms, (json, &scope), walk),
+        TxnSubject::Stated(json) => {
+            let subject = json.get("sub").and_then(Value::as_str);
+            let problem = "the subject has no sub, or one that is no text";
+            let subject = subject.ok_or(ExchangeError::RequestMalformed(problem))?;
+            stated(asked, who, terms, (subject, &scope), walk)
+        }
+        TxnSubject::SelfSigned(_) => {
+            let claims = self_signed(asked, &who.0, walk)?;
+            let grant = stated(asked, who, terms, (claims.sub.as_str(), &scope), walk)?;
+            let expires = grant.expires.min(claims.exp);
+            lives(TxnGrant { expires, ..grant }, *now, walk)
+        }
         TxnSubject::Replaced(_) => replaced(asked, who, &scope, walk),
     }
 }
@@ -276,28 +254,61 @@ fn foreign(
     lives(grant, now, walk)
 }
 
-/// For the client itself: what authenticated it is the proof.
-fn itself(
+/// What a self-signed JWT says, if it is of this client, for this server, and of now.
+fn self_signed<'a>(
+    asked: &TxnAsked<'a>,
+    client_id: &ClientId,
+    walk: &mut impl Walk,
+) -> Result<&'a SelfSignedClaims, ExchangeError> {
+    let now = asked.exchanging.now;
+    walk.at(Check::Subject, || {
+        let found = match asked.self_signed {
+            Ok(Some(claims)) => format!("iss {}, iat {}, exp {}", claims.iss, claims.iat.0, claims.exp.0),
+            Ok(None) => String::new(),
+            Err(why) => why.to_string(),
+        };
+        (found, format!("a JWT of {client_id} for {}, signed with the key of its certificate", asked.issuer))
+    });
+    let claims = asked.self_signed?.ok_or(ExchangeError::RequestMalformed("what is to be exchanged is missing"))?;
+    let why = if claims.iss != client_id.as_str() {
+        DenyReason::WrongIssuer
+    } else if claims.aud.all() != [asked.issuer] {
+        DenyReason::WrongAudience
+    } else if now >= claims.exp || claims.iat < now.before(MAX_SELF_SIGNED_AGE) {
+        DenyReason::TokenExpired
+    } else if claims.iat > now.after(CLOCK_SKEW) {
+        DenyReason::TokenNotYetValid
+    } else {
+        return Ok(claims);
+    };
+    Err(ExchangeError::SubjectInvalid(why))
+}
+
+/// For whom the client names: itself, which what authenticated it proves, or another one that a rule lists.
+fn stated(
     asked: &TxnAsked<'_>,
     (client_id, client): (ClientId, Arc<RegisteredClient>),
     terms: &ExchangeTerms,
-    (json, scope): (&Map<String, Value>, &Scope),
+    (subject, scope): (&str, &Scope),
     walk: &mut impl Walk,
 ) -> Result<TxnGrant, ExchangeError> {
     let Exchanging { credentials, now, .. } = &asked.exchanging;
-    let subject = json.get("sub").and_then(Value::as_str);
-    let subject = subject.ok_or(ExchangeError::RequestMalformed("the subject has no sub, or one that is no text"))?;
-    walk.at(Check::Subject, || compared(subject, &client_id));
-    let rule = terms.own_txn_rule().filter(|_| subject == client_id.as_str());
+    walk.at(Check::Subject, || compared(subject, "a client"));
+    let named = ClientId::parse(subject).ok_or(ExchangeError::NoRule)?;
+    let rule = terms.stated_txn_rule(&client_id, &named);
     walk.at(Check::ExchangeRule, || {
-        compared("the client itself", "a rule for transaction tokens with subjects: [self]")
+        let found = if named == client_id { "the client itself" } else { subject };
+        compared(found, "one of the subjects of a rule for transaction tokens without presented_at")
     });
     let rule = rule.ok_or(ExchangeError::NoRule)?;
-    let TxnSubjects::Itself(given) = &rule.subjects else { return Err(ExchangeError::NoRule) };
+    let TxnSubjects::Stated { scope: given, .. } = &rule.subjects else { return Err(ExchangeError::NoRule) };
+    if named != client_id {
+        lets_act(asked.exchanging.snapshot, (&client_id, &named), false, walk)?;
+    }
     let scope = within(scope, given, walk)?;
     listed(asked.request, rule)?;
     let grant = TxnGrant {
-        subject: client_id.to_string(),
+        subject: named.to_string(),
         client_id,
         client,
         scope,

@@ -15,6 +15,9 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+use crate::authority::keys::jws::Algorithm;
+use crate::authority::keys::jws::VerifyingKey;
+
 /// Whether a JWK contains private members.
 pub(in crate::authority) fn is_private(jwk: &Map<String, Value>) -> bool {
     ["d", "k", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|part| jwk.contains_key(*part))
@@ -31,6 +34,11 @@ pub(in crate::authority) fn may_verify(jwk: &Map<String, Value>) -> bool {
 pub(in crate::authority) fn public_key(certificate: &[u8]) -> Option<PublicJwk> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     PublicJwk::from_spki(certificate.public_key().raw)
+}
+
+/// The key of a certificate, to verify what it signed with this algorithm; `None` where it is none for that.
+pub(in crate::authority) fn verifying_key(certificate: &[u8], algorithm: Algorithm) -> Option<VerifyingKey> {
+    VerifyingKey::from_jwk(algorithm, &Value::Object(public_key(certificate)?.to_json()))
 }
 
 /// The members that identify a public key: for each kind of key exactly those that RFC 7638 section 3.2 hashes, in the

@@ -19,6 +19,7 @@ pub use crate::authority::keys::jwk::PublicJwk;
 pub(in crate::authority) use crate::authority::keys::jwk::is_private;
 pub(in crate::authority) use crate::authority::keys::jwk::may_verify;
 pub(in crate::authority) use crate::authority::keys::jwk::public_key;
+pub(in crate::authority) use crate::authority::keys::jwk::verifying_key;
 pub(in crate::authority) use crate::authority::keys::jws::Algorithm;
 pub(in crate::authority) use crate::authority::keys::jws::CompactJws;
 pub(in crate::authority) use crate::authority::keys::jws::MAX_BYTES as MAX_JWS_BYTES;

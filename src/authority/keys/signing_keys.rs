@@ -172,6 +172,12 @@ impl SigningKeys {
         self.active_key().and_then(|key| key.opened.as_deref())
     }
 
+    /// Whether a signature is there at once: by a key in memory that signs quickly.
+    pub fn sign_at_once(&self) -> bool {
+        let quick = |key: &StoredKey| key.location == KeyLocation::Store && key.algorithm != SigningAlgorithm::Rs256;
+        self.active_key().is_some_and(quick)
+    }
+
     /// The record of the key that signs.
     pub fn active_key(&self) -> Option<&StoredKey> {
         self.active.and_then(|place| self.ring.get(place)).map(|(key, _)| key)

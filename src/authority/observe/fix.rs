@@ -10,6 +10,7 @@ use crate::authority::decision::NoDecision;
 use crate::authority::decision::NotExplained;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::observe::handshake_error::HandshakeError;
+use crate::authority::observe::txn_fix;
 use crate::authority::trust::Unproven;
 
 /// A fix with what it names.
@@ -141,6 +142,15 @@ pub(in crate::authority) fn of_check(refusal: CheckRefusal) -> &'static str {
         CheckRefusal::PathNotCanonical => {
             "send the path in its plain form: without `//`, `..`, escapes of `/` and the like"
         }
+        CheckRefusal::TxnTokenMissing => txn_fix::MISSING,
+        CheckRefusal::TxnTokenMalformed => txn_fix::MALFORMED,
+        CheckRefusal::TxnTokenInvalid | CheckRefusal::TxnTokenForeign => txn_fix::NOT_OURS,
+        CheckRefusal::TxnTokenExpired => txn_fix::EXPIRED,
+        CheckRefusal::TxnTokenRevoked => txn_fix::REVOKED,
+        CheckRefusal::TxnScopeMissing => txn_fix::SCOPE_MISSING,
+        CheckRefusal::TxnTokenSeen => txn_fix::SEEN,
+        CheckRefusal::TxnContextRefused => txn_fix::CONTEXT_REFUSED,
+        CheckRefusal::TxnTokenNotMinted => txn_fix::NOT_MINTED,
         CheckRefusal::RequestMalformed => {
             "see that the proxy sends HTTP attributes in its checks, and no more than 1 MiB"
         }

@@ -16,6 +16,7 @@ mod reloads;
 mod requests;
 mod rollup;
 mod seen;
+mod txn_fix;
 
 pub use crate::authority::observe::audit::AUDIT_HEADS;
 pub use crate::authority::observe::audit::AUDIT_TARGET;

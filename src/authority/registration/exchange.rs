@@ -20,7 +20,6 @@ use crate::authority::registration::scope_grant::read_grants;
 use crate::authority::registration::scope_grant::specificity;
 use crate::authority::registration::txn;
 use crate::authority::registration::txn::TxnRule;
-use crate::authority::registration::txn::TxnSubjects;
 use crate::authority::scope::Scope;
 use crate::authority::scope::is_resource_indicator;
 
@@ -231,9 +230,11 @@ impl ExchangeTerms {
         matching.max_by_key(|(specificity, _)| *specificity).map(|(_, rule)| rule)
     }
 
-    /// The rule for transaction tokens of the client itself, if it has one.
-    pub fn own_txn_rule(&self) -> Option<&TxnRule> {
-        self.txn.iter().find(|rule| matches!(rule.subjects, TxnSubjects::Itself(_)))
+    /// The one rule for transaction tokens that applies to a subject that this client names: itself, or another one.
+    pub fn stated_txn_rule(&self, client_id: &ClientId, subject: &ClientId) -> Option<&TxnRule> {
+        let matching = self.txn.iter();
+        let matching = matching.filter_map(|rule| Some((rule.specificity_of_stated(client_id, subject)?, rule)));
+        matching.max_by_key(|(specificity, _)| *specificity).map(|(_, rule)| rule)
     }
 
     /// Whether this client may act for the one that is registered.

@@ -46,8 +46,15 @@ pub struct TxnTokenPolicy {
 /// Whom a rule is about.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum TxnSubjects {
-    /// The client itself, which may ask for these scopes.
-    Itself(Scope),
+    /// Those whom the client names, with nothing that they presented.
+    Stated {
+        /// The client itself.
+        itself: bool,
+        /// Others, whose registrations may forbid it.
+        others: Vec<ClientPattern>,
+        /// The scopes that it may ask for.
+        scope: Scope,
+    },
     /// Who presented a token to it.
     Presented {
         /// Whose tokens.
@@ -88,7 +95,17 @@ impl TxnRule {
             }
             // Presented nowhere is a token of another issuer.
             TxnSubjects::Foreign { subjects, .. } if at.is_empty() => subjects.specificity(subject),
-            TxnSubjects::Presented { .. } | TxnSubjects::Foreign { .. } | TxnSubjects::Itself(_) => None,
+            TxnSubjects::Presented { .. } | TxnSubjects::Foreign { .. } | TxnSubjects::Stated { .. } => None,
+        }
+    }
+
+    /// How specific the rule is for a subject that the client names; `None` where it is not about it. A pattern that matches the client
+    /// is not about the client itself.
+    pub(super) fn specificity_of_stated(&self, client_id: &ClientId, subject: &ClientId) -> Option<usize> {
+        match &self.subjects {
+            TxnSubjects::Stated { itself, .. } if subject == client_id => itself.then_some(0),
+            TxnSubjects::Stated { others, .. } => specificity(others, subject),
+            TxnSubjects::Presented { .. } | TxnSubjects::Foreign { .. } => None,
         }
     }
 
@@ -96,7 +113,7 @@ impl TxnRule {
     pub(super) fn needed(&self) -> impl Iterator<Item = (&Scope, &str)> {
         let (grants, at) = match &self.subjects {
             TxnSubjects::Presented { grants, presented_at, .. } => (grants.as_slice(), presented_at.as_str()),
-            TxnSubjects::Itself(_) | TxnSubjects::Foreign { .. } => (&[][..], ""),
+            TxnSubjects::Stated { .. } | TxnSubjects::Foreign { .. } => (&[][..], ""),
         };
         grants.iter().map(move |grant| (&grant.needs, at))
     }
@@ -104,8 +121,12 @@ impl TxnRule {
     pub(super) fn metadata(&self) -> TxnRuleMetadata {
         let (details, context, ttl) = (self.details.clone(), self.context.clone(), self.ttl);
         match &self.subjects {
-            TxnSubjects::Itself(scope) => TxnRuleMetadata {
-                subjects: vec![SELF.to_owned()],
+            TxnSubjects::Stated { itself, others, scope } => TxnRuleMetadata {
+                subjects: itself
+                    .then(|| SELF.to_owned())
+                    .into_iter()
+                    .chain(others.iter().map(ToString::to_string))
+                    .collect(),
                 scope: Some(scope.to_string()),
                 details,
                 context,
@@ -141,7 +162,10 @@ pub(super) fn read(rules: &[TxnRuleMetadata]) -> Result<Vec<TxnRule>, InvalidMet
     }
     let rules = rules.iter().map(read_rule).collect::<Result<Vec<_>, _>>()?;
     let alike = |one: &TxnRule, other: &TxnRule| match (&one.subjects, &other.subjects) {
-        (TxnSubjects::Itself(_), TxnSubjects::Itself(_)) => true,
+        (
+            TxnSubjects::Stated { itself, others, .. },
+            TxnSubjects::Stated { itself: also_itself, others: also_others, .. },
+        ) => (*itself && *also_itself) || others.iter().any(|other| also_others.contains(other)),
         (
             TxnSubjects::Presented { subjects, presented_at, .. },
             TxnSubjects::Presented { subjects: others, presented_at: elsewhere, .. },
@@ -149,7 +173,9 @@ pub(super) fn read(rules: &[TxnRuleMetadata]) -> Result<Vec<TxnRule>, InvalidMet
         (TxnSubjects::Foreign { subjects, .. }, TxnSubjects::Foreign { subjects: others, .. }) => {
             subjects.shared(others).is_some()
         }
-        (TxnSubjects::Itself(_) | TxnSubjects::Foreign { .. }, _) | (TxnSubjects::Presented { .. }, _) => false,
+        (TxnSubjects::Stated { .. }, TxnSubjects::Presented { .. } | TxnSubjects::Foreign { .. })
+        | (TxnSubjects::Presented { .. }, TxnSubjects::Stated { .. } | TxnSubjects::Foreign { .. })
+        | (TxnSubjects::Foreign { .. }, TxnSubjects::Stated { .. } | TxnSubjects::Presented { .. }) => false,
     };
     let twice = rules.iter().enumerate().any(|(at, rule)| rules.iter().skip(at + 1).any(|other| alike(rule, other)));
     if twice {
@@ -161,12 +187,17 @@ pub(super) fn read(rules: &[TxnRuleMetadata]) -> Result<Vec<TxnRule>, InvalidMet
 fn read_rule(rule: &TxnRuleMetadata) -> Result<TxnRule, InvalidMetadata> {
     let TxnRuleMetadata { subjects, issuer, presented_at, grants, scope, details, context, ttl } = rule;
     let subjects = match (subjects.as_slice(), presented_at, scope, issuer) {
-        ([own], None, Some(scope), None) if own == SELF && grants.is_empty() => {
+        ([_, ..], None, Some(scope), None) if grants.is_empty() => {
             let scope = Scope::parse(scope).map_err(|error| invalid(RULES, &format!("scope: {error}")))?;
             if scope.is_empty() || scope.contains("*") {
                 return Err(invalid(RULES, "scope: name one at least, and no wildcard"));
             }
-            TxnSubjects::Itself(scope)
+            let others: Vec<String> = subjects.iter().filter(|subject| *subject != SELF).cloned().collect();
+            if subjects.len() > MAX_ENTRIES {
+                return Err(invalid(RULES, "subjects: there are too many"));
+            }
+            let itself = others.len() < subjects.len();
+            TxnSubjects::Stated { itself, others: patterns(RULES, "subjects: ", &others)?, scope }
         }
         ([_, ..], None, None, Some(issuer)) if (1..=MAX_ENTRIES).contains(&grants.len()) => TxnSubjects::Foreign {
             subjects: ForeignSubjects::parse(RULES, issuer, subjects)?,
@@ -186,7 +217,7 @@ fn read_rule(rule: &TxnRuleMetadata) -> Result<TxnRule, InvalidMetadata> {
             }
         }
         _ => {
-            let problem = "each rule has subjects, presented_at or issuer, and grants, or subjects: [self] and scope";
+            let problem = "each rule has subjects, presented_at or issuer, and grants, or subjects, self among them or not, and scope";
             return Err(invalid(RULES, problem));
         }
     };

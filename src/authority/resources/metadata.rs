@@ -1,5 +1,6 @@
 //! Resource metadata as operators write it and as it is stored, before it is parsed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -64,6 +65,12 @@ pub struct ResourceMetadata {
     /// Whether what is presented here leaves receipts, and who redeems them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipts: Option<ReceiptsMetadata>,
+    /// What becomes of the transaction tokens that requests bring: `ignore`, `strip`, `accept` or `require`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txn_token: Option<String>,
+    /// Whether a replica refuses a transaction that it has seen here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub txn_once: bool,
 }
 
 /// A route as operators write it.
@@ -81,6 +88,26 @@ pub struct RouteMetadata {
     /// Whether requests need no token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub public: bool,
+    /// The transaction token that checks mint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txn: Option<RouteTxnMetadata>,
+    /// The scopes that the transaction token of a request must have, space-separated.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub txn_scope: String,
+}
+
+/// The transaction token that the checks of a route mint, as operators write it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTxnMetadata {
+    /// What the transaction is for: scopes of the trust domain, space-separated.
+    pub scope: String,
+    /// The members of `tctx`: texts, and variables of the path such as `{id}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
+    /// The members of `rctx` besides `method` and `route`: `req_ip`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub context: Vec<String>,
 }
 
 /// What operators write about receipts.

@@ -46,6 +46,11 @@ impl<'a> RequestPath<'a> {
         }
         Ok(Self(segments))
     }
+
+    /// The decoded segment at a place.
+    pub fn segment(&self, place: usize) -> Option<&str> {
+        self.0.get(place).map(|segment| &**segment)
+    }
 }
 
 fn decoded(segment: &str) -> Result<Cow<'_, str>, PathNotCanonical> {

@@ -31,6 +31,8 @@ use crate::authority::resources::receipts::Receipts;
 use crate::authority::resources::route::Need;
 use crate::authority::resources::route::Route;
 use crate::authority::resources::route::Routes;
+use crate::authority::resources::txn::RouteTxn;
+use crate::authority::resources::txn::TxnUse;
 use crate::authority::scope::Scope;
 use crate::authority::scope::is_resource_indicator;
 
@@ -88,6 +90,8 @@ pub struct ProtectedResource {
     pub max_staleness: Option<Duration>,
     /// Whether what is presented here leaves receipts, and who redeems them.
     pub receipts: Option<Receipts>,
+    /// What becomes of the transaction tokens that requests bring.
+    pub txn_token: TxnUse,
     /// Whether its record cannot be read, so that everything about it is denied.
     pub suspended: bool,
 }
@@ -141,7 +145,7 @@ impl Registration for ProtectedResource {
         routes.clear();
         self.receipts = None;
         (self.routes, self.least_evidence, self.mode) = (Routes::default(), EvidenceGrade::Certificate, Mode::Enforce);
-        self.delegated = None;
+        (self.delegated, self.txn_token) = (None, TxnUse::Ignore);
         self.suspended = true;
     }
 
@@ -172,6 +176,7 @@ impl Registration for ProtectedResource {
             mode: Mode::Enforce,
             max_staleness: None,
             receipts: None,
+            txn_token: TxnUse::Ignore,
             suspended: true,
         };
         outline.suspend();
@@ -251,6 +256,13 @@ impl ProtectedResource {
         }
         let defined = (!defined.is_empty()).then(|| Arc::new(defined));
         let receipts = metadata.receipts.as_ref().map(Receipts::parse).transpose()?;
+        let txn_token = TxnUse::parse(metadata.txn_token.as_deref())?;
+        if metadata.txn_once && !txn_token.verifies() {
+            return Err(invalid("txn_once", "goes only with txn_token: accept or require"));
+        }
+        if !txn_token.verifies() && routes.iter().any(|route| matches!(route.txn, RouteTxn::Needed(_))) {
+            return Err(invalid("routes", "txn_scope goes only with txn_token: accept or require"));
+        }
         let suspended = false;
         Ok(Self {
             metadata,
@@ -263,6 +275,7 @@ impl ProtectedResource {
             mode,
             max_staleness,
             receipts,
+            txn_token,
             suspended,
         })
     }
@@ -279,7 +292,18 @@ impl ProtectedResource {
 
     /// Whether it says something about token exchange.
     pub fn takes_part_in_exchange(&self) -> bool {
-        self.receipts.is_some() || self.delegated.is_some()
+        let metadata = &self.metadata;
+        self.receipts.is_some() || self.delegated.is_some() || metadata.txn_token.is_some() || self.says_of_txn_tokens()
+    }
+
+    /// Whether its routes say something about transaction tokens.
+    pub fn says_of_txn_tokens(&self) -> bool {
+        self.routes.iter().any(|route| !matches!(route.txn, RouteTxn::AsResource))
+    }
+
+    /// Whether it takes a server that issues transaction tokens: one is minted here, or verified.
+    pub fn needs_txn_tokens(&self) -> bool {
+        self.txn_token.verifies() || self.routes.iter().any(|route| route.txn.minted().is_some())
     }
 
     /// The resource indicator that tokens for the resource contain in `aud`.
@@ -289,7 +313,7 @@ impl ProtectedResource {
 }
 
 fn route(written: &RouteMetadata, defined: &Scope) -> Result<Route, InvalidMetadata> {
-    let RouteMetadata { methods, path, scope, public } = written;
+    let RouteMetadata { methods, path, scope, public, txn, txn_scope } = written;
     let named = |method: &String| {
         !method.is_empty() && method.len() <= 32 && method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
     };
@@ -308,8 +332,12 @@ fn route(written: &RouteMetadata, defined: &Scope) -> Result<Route, InvalidMetad
     if *public && !scope.is_empty() {
         return Err(invalid("routes", "a public route needs no scope: leave one of the two out"));
     }
+    let txn = RouteTxn::parse(txn.as_ref(), txn_scope, &template)?;
+    if *public && !matches!(txn, RouteTxn::AsResource) {
+        return Err(invalid("routes", "a public route has no transaction: it is nobody's"));
+    }
     let need = if *public { Need::Nothing } else { Need::Token(scope) };
-    Ok(Route { methods: methods.clone(), path, template, need })
+    Ok(Route { methods: methods.clone(), path, template, need, txn })
 }
 
 fn spiffe_ids(field: &'static str, texts: &[String]) -> Result<Vec<SpiffeId>, InvalidMetadata> {

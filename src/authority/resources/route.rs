@@ -2,6 +2,7 @@
 
 use crate::authority::resources::path::PathTemplate;
 use crate::authority::resources::path::RequestPath;
+use crate::authority::resources::txn::RouteTxn;
 use crate::authority::scope::Scope;
 
 /// The requirement of some requests.
@@ -15,6 +16,8 @@ pub struct Route {
     pub template: String,
     /// What these requests need.
     pub need: Need,
+    /// What it says about transaction tokens.
+    pub txn: RouteTxn,
 }
 
 /// What a request needs to be allowed.
@@ -83,6 +86,7 @@ mod tests {
             path: PathTemplate::parse(path).unwrap(),
             template: path.to_owned(),
             need,
+            txn: RouteTxn::default(),
         };
         let mut routes = vec![
             route(&[], "/**", scope("any")),
@@ -120,6 +124,7 @@ mod tests {
             path: PathTemplate::parse(path).unwrap(),
             template: path.to_owned(),
             need: Need::Nothing,
+            txn: RouteTxn::default(),
         };
         assert!(Routes::new(vec![route(&["GET"], "/a/{b}"), route(&["POST", "GET"], "/a/{c}")]).is_none());
         assert!(Routes::new(vec![route(&[], "/a"), route(&["GET"], "/a"), route(&[], "/a")]).is_none());

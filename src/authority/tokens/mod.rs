@@ -8,6 +8,7 @@ mod jwt_grant;
 mod permitted;
 mod printed;
 mod receipt;
+mod self_signed;
 mod txn;
 mod verified;
 
@@ -47,6 +48,8 @@ pub use crate::authority::tokens::receipt::Redemption;
 pub use crate::authority::tokens::receipt::VerifiedReceipt;
 pub use crate::authority::tokens::receipt::hash_of_token;
 pub use crate::authority::tokens::receipt::verify_receipt;
+pub use crate::authority::tokens::self_signed::SelfSignedClaims;
+pub use crate::authority::tokens::self_signed::verify_self_signed;
 pub use crate::authority::tokens::txn::TxnTokenClaims;
 pub use crate::authority::tokens::txn::VerifiedTxnToken;
 pub use crate::authority::tokens::txn::sign_txn_token;

@@ -12,6 +12,7 @@ use crate::authority::clock::Timestamp;
 use crate::authority::deny_reason::DenyReason;
 use crate::authority::json::Object;
 use crate::authority::json::object;
+use crate::authority::keys::KeyId;
 use crate::authority::keys::SigningKeys;
 use crate::authority::scope::Scope;
 use crate::authority::tokens::delegation::Actors;
@@ -70,6 +71,8 @@ pub struct VerifiedTxnToken {
     pub scope: Scope,
     /// What it comes from.
     pub ancestors: Box<[ParsedAncestor]>,
+    /// The key that its signature verified with.
+    pub key_id: KeyId,
 }
 
 fn strict_object<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Map<String, Value>, D::Error> {
@@ -84,7 +87,7 @@ pub async fn sign_txn_token(keys: &SigningKeys, claims: &TxnTokenClaims) -> Resu
 
 /// Verifies the form, type and signature of a transaction token.
 pub fn verify_txn_token(keys: &SigningKeys, token: &str) -> Result<VerifiedTxnToken, DenyReason> {
-    let (_, payload) = verified_payload(keys, token, |typ| {
+    let (key, payload) = verified_payload(keys, token, |typ| {
         typ.eq_ignore_ascii_case(TYPE) || typ.eq_ignore_ascii_case("application/txntoken+jwt")
     })?;
     let Object::<TxnTokenClaims>(claims) = serde_json::from_slice(&payload).map_err(|_| DenyReason::TokenMalformed)?;
@@ -92,5 +95,5 @@ pub fn verify_txn_token(keys: &SigningKeys, token: &str) -> Result<VerifiedTxnTo
     let ancestors = claims.lanyard_from.0.iter().map(ParsedAncestor::of).collect::<Option<Box<[_]>>>();
     // Each one comes from something that can end.
     let ancestors = ancestors.filter(|ancestors| !ancestors.is_empty()).ok_or(DenyReason::TokenMalformed)?;
-    Ok(VerifiedTxnToken { claims, scope, ancestors })
+    Ok(VerifiedTxnToken { claims, scope, ancestors, key_id: key.key_id().clone() })
 }

@@ -1,6 +1,7 @@
 //! `lanyard lint`: what documents say beside each other, without a server.
 
 pub(in crate::cli) mod exchange;
+mod txn;
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -63,14 +64,21 @@ pub(in crate::cli) fn run(arguments: &LintArguments, format: Format) -> Result<E
         TeamGrant::parse(grant.clone()).map_err(|error| invalid(format!("{}: {error}", grant.name)))?;
     }
     let mut remarks = of_clients(&clients, &resources);
-    for (client, terms) in terms {
-        let found = exchange::of_client(client, &terms, &clients, &parsed);
-        remarks.extend(found.into_iter().map(|text| of_client(client, text)));
+    for (client, terms) in &terms {
+        let found = exchange::of_client(client, terms, &clients, &parsed);
+        let found = found.into_iter().chain(txn::of_client(terms, &parsed));
+        remarks.extend(found.map(|text| of_client(client, text)));
     }
     remarks.extend(of_resources(&resources, &parsed));
+    let given = txn::given(terms.iter().map(|(_, terms)| &**terms), &parsed);
     for resource in &parsed {
         let found = exchange::of_resource(resource, &clients);
-        remarks.extend(found.into_iter().map(|text| of_resource(resource.audience(), text)));
+        remarks.extend(
+            found
+                .into_iter()
+                .chain(txn::of_resource(resource, &given))
+                .map(|text| of_resource(resource.audience(), text)),
+        );
     }
     match format {
         Format::Text => {

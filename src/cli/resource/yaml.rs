@@ -144,6 +144,7 @@ max_staleness: 2m
             path: path.to_owned(),
             scope: scope.to_owned(),
             public,
+            ..Route::default()
         };
         let expected = ProtectedResource {
             audience: "https://orders.shop.internal".to_owned(),

@@ -107,6 +107,10 @@ impl Inspection {
         self.certificate = Some(Compared { is, matches });
     }
 
+    fn is_txn_token(&self) -> bool {
+        self.header.get("typ").and_then(Value::as_str).is_some_and(|typ| typ.eq_ignore_ascii_case("txntoken+jwt"))
+    }
+
     /// The token's content is indented, so that no claim can pass for a result of this command.
     fn text(&self, now: Timestamp) -> String {
         let mut lines = vec!["header".to_owned()];
@@ -121,6 +125,11 @@ impl Inspection {
                 lines.push("bound to".to_owned());
                 lines.push(member("x5t#S256", &bound.thumbprint));
                 lines.push(member("sha256", &bound.hex));
+            }
+            None if self.is_txn_token() => {
+                lines.push(
+                    "a transaction token: it is bound to no certificate, and proves nothing of who sends it".to_owned(),
+                );
             }
             None => lines.push("bound to no certificate: there is no cnf with a well-formed x5t#S256".to_owned()),
         }
@@ -210,6 +219,19 @@ mod tests {
             inspection.compare(CertificateThumbprint::of(b"any"));
             assert!(inspection.certificate.is_some_and(|compared| !compared.matches));
         }
+    }
+
+    #[test]
+    fn a_transaction_token_is_called_one() {
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let of = |typ: &str| {
+            let header = format!(r#"{{"alg":"ES256","typ":"{typ}"}}"#);
+            let claims = encode(r#"{"txn":"t","tctx":{"order":"17"},"rctx":{"method":"POST"}}"#);
+            Inspection::read(&format!("{}.{claims}.{}", encode(&header), encode("s"))).unwrap().text(Timestamp(0))
+        };
+        let text = of("txntoken+jwt");
+        assert!(text.contains("\na transaction token: ") && text.contains(r#"{"order":"17"}"#), "{text}");
+        assert!(!of("JWT").contains("a transaction token"), "{text}");
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub(in crate::server) fn answer(asked: Asked<'_>, request: Request<Incoming>) ->
     let (head, mut body) = request.into_parts();
     let (taken, is_whole) = take(&mut body);
     match call.read(&taken).filter(|_| is_whole) {
-        Some(question) => asked.answer(question, taken.len(), &head.headers),
+        Some(question) => asked.answer(question, &taken, &head.headers),
         None => Answering::LongWay(Box::new(Request::from_parts(head, after(taken, body)))),
     }
 }
@@ -128,20 +128,20 @@ fn take(body: &mut Incoming) -> (Bytes, bool) {
 
 impl Asked<'_> {
     /// A panic ends this request only.
-    fn answer(self, question: ShortQuestion<'_>, bytes: usize, headers: &HeaderMap) -> Answering {
-        let answering = unless_panic(self.authority, self.method, || self.admit(question, bytes, headers));
+    fn answer(self, question: ShortQuestion<'_>, body: &[u8], headers: &HeaderMap) -> Answering {
+        let answering = unless_panic(self.authority, self.method, || self.admit(question, body, headers));
         let answering = answering.unwrap_or_else(|| Err(Box::new(self.broken())));
         answering.unwrap_or_else(|refused| Answering::Ready(Err(refused)))
     }
 
-    fn admit(self, question: ShortQuestion<'_>, bytes: usize, headers: &HeaderMap) -> Result<Answering, Refused> {
+    fn admit(self, question: ShortQuestion<'_>, body: &[u8], headers: &HeaderMap) -> Result<Answering, Refused> {
         let Self { authority, peer, share, buffers, connection, method } = self;
         let refuse = |error| Box::new(refused(authority, &self.sender(), method, headers, error));
         let caller = authority.authorize(authority.view(), peer.map(Arc::as_ref), method).map_err(refuse)?;
         let caller = caller.ok_or_else(|| Box::new(self.broken()))?;
         let mut held = buffers.hold(share);
-        held.add(bytes.saturating_add(PIECE_BYTES)).map_err(|exceeded| refuse(exceeded.into()))?;
-        Ok(match question.answer(authority, Caller { connection, ..caller }) {
+        held.add(body.len().saturating_add(PIECE_BYTES)).map_err(|exceeded| refuse(exceeded.into()))?;
+        Ok(match question.answer(authority, Caller { connection, ..caller }, body) {
             ShortAnswering::Ready(answered) => Answering::Ready(self.unless_refused(answered)),
             ShortAnswering::Waiting(answering) => {
                 let (authority, peer) = (Arc::clone(authority), peer.cloned());

@@ -193,7 +193,8 @@ fn check(world: &World, question: &Question, token: Option<&str>, leaf: &Leaf, u
     }
     let principal = if uri.is_empty() { "a.dns.name" } else { uri };
     let Question { destination, method, path, .. } = *question;
-    let request = CheckRequest { destination, method, path, headers, certificate: &certificate, principal };
+    let request =
+        CheckRequest { destination, method, path, headers, certificate: &certificate, principal, address: "" };
     let proxy = world.fixture.authority.as_caller(world.fixture.proxy());
     match world.fixture.authority.check(&proxy, &request).unwrap() {
         CheckAnswer::Deny(denial) => Real {

@@ -31,5 +31,6 @@ mod revocations;
 mod token_exchange;
 mod token_out;
 mod token_watch;
+mod txn;
 mod whoami;
 mod yaml_documents;

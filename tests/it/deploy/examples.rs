@@ -147,6 +147,7 @@ fn protected(written: ResourceMetadata) -> ProtectedResource {
         path: route.path,
         scope: route.scope,
         public: route.public,
+        ..Route::default()
     };
     ProtectedResource {
         audience: written.audience,

@@ -68,7 +68,7 @@ struct WholeContext {
 #[derive(Clone, PartialEq, Message)]
 struct WholePeer {
     #[prost(message, optional, tag = "1")]
-    address: Option<Unread>,
+    address: Option<WholeAddress>,
     #[prost(string, tag = "2")]
     service: String,
     #[prost(map = "string, string", tag = "3")]
@@ -133,6 +133,29 @@ struct WholeHeader {
     raw_value: Vec<u8>,
 }
 
+/// `envoy.config.core.v3.Address` with a `SocketAddress`.
+#[derive(Clone, PartialEq, Message)]
+struct WholeAddress {
+    #[prost(message, optional, tag = "1")]
+    socket_address: Option<WholeSocketAddress>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WholeSocketAddress {
+    #[prost(int32, tag = "1")]
+    protocol: i32,
+    #[prost(string, tag = "2")]
+    address: String,
+    #[prost(uint32, tag = "3")]
+    port_value: u32,
+    #[prost(string, tag = "4")]
+    named_port: String,
+    #[prost(string, tag = "5")]
+    resolver_name: String,
+    #[prost(bool, tag = "6")]
+    ipv4_compat: bool,
+}
+
 fn unread() -> Unread {
     Unread { text: "unread".to_owned(), four_bytes: u32::MAX, eight_bytes: u64::MAX }
 }
@@ -144,7 +167,16 @@ fn whole(asked: Asked) -> WholeRequest {
     let labels = || HashMap::from([("app".to_owned(), "checkout".to_owned())]);
     let peer = |principal: String, certificate: String| {
         let service = "checkout".to_owned();
-        Some(WholePeer { address: Some(unread()), service, labels: labels(), principal, certificate })
+        let socket_address = Some(WholeSocketAddress {
+            protocol: 1,
+            address: "192.0.2.7".to_owned(),
+            port_value: 17,
+            named_port: "http".to_owned(),
+            resolver_name: "envoy".to_owned(),
+            ipv4_compat: true,
+        });
+        let address = Some(WholeAddress { socket_address });
+        Some(WholePeer { address, service, labels: labels(), principal, certificate })
     };
     let (source, destination) = (asked.source.unwrap(), asked.destination.unwrap());
     let header = |key: &str, raw_value: &[u8]| WholeHeader {
@@ -199,6 +231,12 @@ async fn a_check_with_every_field_of_envoys_is_read_and_the_others_are_skipped()
         let raw = http.header_map.take().unwrap().headers.into_iter().map(|header| (header.key, header.raw_value));
         let expected = [("x-raw".to_owned(), b"\xff".to_vec()), ("accept".to_owned(), b"*/*".to_vec())];
         assert_eq!(raw.collect::<Vec<_>>(), expected);
+        // Of both peers the address is read, as a text.
+        let attributes = read.attributes.as_mut().unwrap();
+        for peer in [&mut attributes.source, &mut attributes.destination] {
+            let address = peer.as_mut().unwrap().address.take().unwrap().socket_address.unwrap().address;
+            assert_eq!(address, "192.0.2.7");
+        }
         assert_eq!(read, asked.message());
     }
     // One field less that is read, and the answer changes.
@@ -360,6 +398,7 @@ async fn reflection_lists_and_describes_envoys_authorization() {
         }
     }
     let expected = [
+        "envoy/config/core/v3/address.proto",
         "envoy/config/core/v3/base.proto",
         "envoy/service/auth/v3/attribute_context.proto",
         "envoy/service/auth/v3/external_auth.proto",

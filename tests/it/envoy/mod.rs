@@ -12,3 +12,4 @@ mod reported_peer;
 mod requests;
 mod rotation;
 mod shipped_configuration;
+mod txn;

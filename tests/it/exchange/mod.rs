@@ -19,6 +19,8 @@ mod rules;
 mod support;
 mod tokens;
 mod txn;
+mod txn_checks;
 mod txn_rules;
+mod txn_stated;
 mod txn_voices;
 mod voices;

@@ -198,6 +198,7 @@ fn checked(shop: &Shop, token: &str, leaf: &Leaf) -> Passed {
         headers: vec![("authorization", authorization.as_bytes())],
         certificate: &certificate,
         principal: "",
+        address: "",
     };
     let authority = &shop.fixture.authority;
     match authority.check(&authority.as_caller(shop.fixture.proxy()), &request).unwrap() {

@@ -146,7 +146,7 @@ fn presenting(receipt: &str) -> TxnRequest {
 }
 
 fn itself(name: &str) -> TxnRequest {
-    asking(TxnSubject::Itself(object(json!({ "sub": id(name) }))), None, "nightly.settle")
+    asking(TxnSubject::Stated(object(json!({ "sub": id(name) }))), None, "nightly.settle")
 }
 
 fn replacing(token: &str, scope: &str) -> TxnRequest {
@@ -211,7 +211,7 @@ fn a_transaction_token_says_what_a_call_is_for_and_nothing_that_opens_more() {
     assert_eq!((&own["exp"], &own["scope"]), (&json!(NOW.0 + 60), &json!("nightly.settle")));
     // X10: what is not signed says who it is, and nothing else.
     let forged = json!({ "sub": id("edge"), "act": { "sub": id("worker") }, "scope": "trade.stocks", "exp": 1 });
-    let forged = asking(TxnSubject::Itself(object(forged)), None, "nightly.settle");
+    let forged = asking(TxnSubject::Stated(object(forged)), None, "nightly.settle");
     let forged = claims(&issued(&shop, "edge", &forged));
     assert_eq!((forged.get("act"), &forged["scope"], &forged["exp"]), (None, &own["scope"], &own["exp"]));
 }
@@ -281,10 +281,10 @@ fn who_gets_a_transaction_token_and_for_what_is_what_a_rule_says() {
     assert_eq!(reason(&shop, "edge", &itself("edge")), "");
     assert_eq!(reason(&shop, "edge", &itself("frontend")), "NO_RULE");
     assert_eq!(reason(&shop, "worker", &itself("worker")), "NO_RULE");
-    let own = |scope: &str| asking(TxnSubject::Itself(object(json!({ "sub": id("edge") }))), None, scope);
+    let own = |scope: &str| asking(TxnSubject::Stated(object(json!({ "sub": id("edge") }))), None, scope);
     assert_eq!(reason(&shop, "edge", &own("trade.stocks")), "INVALID_SCOPE");
     for bad in [json!({}), json!({ "sub": null }), json!({ "sub": [id("edge")] })] {
-        let request = asking(TxnSubject::Itself(object(bad)), None, "nightly.settle");
+        let request = asking(TxnSubject::Stated(object(bad)), None, "nightly.settle");
         assert_eq!(reason(&shop, "edge", &request), "REQUEST_MALFORMED");
     }
     // Without a rule for the subject, or with the subject's veto.

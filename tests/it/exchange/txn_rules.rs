@@ -88,12 +88,17 @@ fn each_wrong_value_of_a_rule_for_transaction_tokens_is_refused_by_the_fields_na
         with(own(), |rule| rule.grants = good().grants),
         vec![good(), good()],
         vec![own(), own()],
+        with(own(), |rule| rule.subjects = texts(&["self", "*"])),
+        vec![own(), with(own(), |rule| rule.subjects.push(id("frontend"))).remove(0)],
     ];
     for (number, rules) in wrong.into_iter().enumerate() {
         assert_eq!(refused(registering(rules.clone())), "txn", "{number}: {rules:?}");
     }
     let right = [
         vec![good(), own()],
+        // Whom the client may name.
+        with(own(), |rule| rule.subjects = vec![id("frontend"), "self".to_owned()]),
+        vec![own(), with(own(), |rule| rule.subjects = texts(&["spiffe://prod.example/*"])).remove(0)],
         vec![good(), with(good(), |rule| rule.subjects = texts(&["spiffe://prod.example/*"])).remove(0)],
         with(good(), |rule| (rule.details, rule.context) = (texts(&["action", "x-y.z"]), texts(&["req_ip"]))),
         with(good(), |rule| rule.details = vec!["x".repeat(64)]),

@@ -7,6 +7,7 @@ use lanyard::proto::ExchangeTokenRequest;
 use lanyard::proto::ExchangeTokenResponse;
 use lanyard::proto::ProtectedResource;
 use lanyard::proto::Receipts;
+use lanyard::proto::RouteTxn;
 use lanyard::proto::ScopeGrant;
 use lanyard::proto::TokenType;
 use lanyard::proto::TxnRule;
@@ -28,6 +29,7 @@ use crate::support::check::route;
 use crate::support::http::Reply;
 use crate::support::http::post;
 use crate::support::leaf::Leaf;
+use crate::support::mint::part;
 use crate::support::server::ORDERS;
 use crate::support::server::TestServer;
 use crate::support::server::certificate_of;
@@ -308,4 +310,32 @@ async fn a_transaction_token_is_no_bearer_token_and_authenticates_nobody() {
     }
     let form = [("grant_type", "client_credentials"), ("client_id", EDGE)];
     server.send(&called.edge, post(TOKEN, &form)).await.ok();
+}
+
+// Where the signature is not made at once the check waits for it, whichever way it came.
+#[tokio::test]
+async fn a_check_mints_with_a_key_that_takes_long_to_sign_too() {
+    for algorithm in ["RS256", "EdDSA"] {
+        let server = TestServer::started(|setup| {
+            "{enabled: true}\ntxn_tokens: {trust_domain: prod.example}".clone_into(&mut setup.exchange);
+            setup.keys =
+                setup.keys.replace("{key_encryption_key", &format!("{{algorithm: {algorithm}, key_encryption_key"));
+        });
+        let server = server.await;
+        let mut orders = check::orders();
+        let details = [("order".to_owned(), "{id}".to_owned())].into();
+        orders.routes[0].txn = Some(RouteTxn { scope: "order.read".to_owned(), details, ..RouteTxn::default() });
+        server.protect(orders).await.unwrap();
+        let (checkout, thief) = (server.workload("/checkout").await, server.workload("/thief").await);
+        let token = server.token(&checkout).await;
+        // What does not arrive in one piece goes the long way.
+        for more in [0, 40_000] {
+            let asked = Asked::with(&token, &checkout).header("x-more", &"x".repeat(more));
+            let Answer::Through { set, .. } = server.check(asked).await else { panic!("{algorithm} {more}") };
+            assert_eq!(part(&set["txn-token"], 0)["alg"], algorithm, "{more}");
+            assert_eq!(part(&set["txn-token"], 1)["tctx"], json!({ "order": "1" }), "{more}");
+        }
+        let denied = server.check(Asked::with(&token, &thief)).await;
+        assert_eq!(denied.reason(), "CERTIFICATE_MISMATCH");
+    }
 }

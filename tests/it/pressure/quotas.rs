@@ -99,6 +99,7 @@ fn is_denied_by_others(fixture: &TestAuthority, token: &str, pem: &str) -> [bool
         headers: vec![("authorization", bearer.as_bytes())],
         certificate: pem,
         principal: "",
+        address: "",
     };
     let checked = authority.check(&authority.as_caller(proxy), &request).unwrap();
     let introspected = authority.introspect(&authority.view(), &requester(fixture, proxy), token).unwrap();

@@ -98,6 +98,7 @@ impl Shop {
             headers: vec![("authorization", authorization.as_bytes())],
             certificate: &certificate,
             principal: "",
+            address: "",
         };
         self.fixture.authority.check(&self.fixture.authority.as_caller(proxy), &request).unwrap()
     }

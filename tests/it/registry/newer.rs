@@ -105,6 +105,7 @@ fn checked(fixture: &TestAuthority, authority: &str) -> Result<&'static str, Und
         headers: Vec::new(),
         certificate: "",
         principal: "",
+        address: "",
     };
     let caller = fixture.authority.as_caller(&fixture.svid(PROXY));
     Ok(match fixture.authority.check(&caller, &request).unreferenced()? {

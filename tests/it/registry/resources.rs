@@ -101,6 +101,7 @@ pub(crate) fn orders() -> ProtectedResource {
         path: path.to_owned(),
         scope: scope.to_owned(),
         public: false,
+        ..Route::default()
     };
     ProtectedResource {
         scope: "orders.read orders.write".to_owned(),

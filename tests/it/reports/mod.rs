@@ -55,6 +55,7 @@ fn asked(fixture: &TestAuthority, request: &Request) -> (&'static str, &'static 
         headers: headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect(),
         certificate,
         principal,
+        address: "",
     };
     match fixture.authority.check(&fixture.authority.as_caller(fixture.proxy()), &request).unwrap() {
         CheckAnswer::Allow(allowance) => match allowance.let_through {

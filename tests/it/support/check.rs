@@ -241,6 +241,6 @@ pub fn route(methods: &[&str], path: &str, scope: &str) -> Route {
         methods: methods.iter().map(|&method| method.to_owned()).collect(),
         path: path.to_owned(),
         scope: scope.to_owned(),
-        public: false,
+        ..Route::default()
     }
 }

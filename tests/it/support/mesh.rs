@@ -54,7 +54,7 @@ pub async fn server_at_real_time_with(change: impl FnOnce(&mut Setup)) -> TestSe
         corp,
         partner,
         store: STORE.to_owned(),
-        exchange: "{enabled: true}".to_owned(),
+        exchange: "{enabled: true}\ntxn_tokens: {trust_domain: prod.example}".to_owned(),
         ..Setup::default()
     };
     change(&mut setup);

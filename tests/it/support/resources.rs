@@ -38,6 +38,7 @@ impl TestAuthority {
             headers: Vec::new(),
             certificate: "",
             principal: "",
+            address: "",
         };
         let caller = self.authority.as_caller(&self.svid(PROXY));
         let CheckAnswer::Deny(denial) = self.authority.check(&caller, &request).unwrap() else { panic!("allowed") };

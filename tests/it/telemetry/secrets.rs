@@ -22,6 +22,7 @@ use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ProtectedResource;
 use lanyard::proto::Receipts;
 use lanyard::proto::RevokeTokenRequest;
+use lanyard::proto::RouteTxn;
 use lanyard::proto::TxnRule;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
@@ -153,7 +154,9 @@ async fn of_200_secrets_none_is_in_the_log_the_traces_the_metrics_or_any_error()
     let shop = CreateClientRequest { client: Some(operator_limit()), ..Default::default() };
     server.registry(&admin).create_client(shop).await.unwrap();
     let receipts = Some(Receipts { exchangers: vec![CHECKOUT.to_owned()], ..Receipts::default() });
-    let orders = ProtectedResource { receipts, ..orders() };
+    let mut orders = ProtectedResource { receipts, txn_token: "accept".to_owned(), ..orders() };
+    let details = [("order".to_owned(), "{id}".to_owned())].into();
+    orders.routes[0].txn = Some(RouteTxn { scope: "order.read".to_owned(), details, ..RouteTxn::default() });
     let resource = CreateProtectedResourceRequest { resource: Some(orders), ..Default::default() };
     server.registry(&admin).create_protected_resource(resource).await.unwrap();
 
@@ -220,6 +223,13 @@ async fn good_tokens_are_used(server: &Observed, own: &Leaf, secrets: &mut Secre
                 secrets.planted.last_mut().unwrap().1.extend(parts);
                 let sent = Asked::with(&token, &thief).header("x-lanyard-receipt", receipt);
                 checks.check(sent.message()).await.unwrap();
+                // What was minted is verified, and refused where it is not alone.
+                let minted = &set["txn-token"];
+                secrets.plant_token("a minted transaction token", minted);
+                for line in [minted.clone(), format!("{minted}, {minted}"), format!("{minted}x")] {
+                    let sent = Asked::with(&token, leaf).to("GET", "/whoami").header("txn-token", &line);
+                    checks.check(sent.message()).await.unwrap();
+                }
                 secrets.hear(&bindings.validate_binding(use_of(receipt)).await);
             }
         }

@@ -202,6 +202,7 @@ fn of_check(checked: &Checked<'_>, record: AuditRecord) -> AuditRecord {
         client_id: claims.map(|claims| claims.client_id.clone()),
         jti: claims.map(|claims| claims.jti.clone()),
         delegation: claims.and_then(AccessTokenClaims::delegation),
+        txn: findings.txn.clone(),
         evidence: findings.evidence.as_ref().map(ToString::to_string),
         ..record
     }
@@ -240,6 +241,16 @@ fn seen_by_proxy(checked: &Checked<'_>, refusal: CheckRefusal) -> Option<Evidenc
         | CheckRefusal::RouteUnknown
         | CheckRefusal::PathNotCanonical => {}
         CheckRefusal::Denied(_)
+        | CheckRefusal::TxnTokenMissing
+        | CheckRefusal::TxnTokenMalformed
+        | CheckRefusal::TxnTokenInvalid
+        | CheckRefusal::TxnTokenForeign
+        | CheckRefusal::TxnTokenExpired
+        | CheckRefusal::TxnTokenRevoked
+        | CheckRefusal::TxnScopeMissing
+        | CheckRefusal::TxnTokenSeen
+        | CheckRefusal::TxnContextRefused
+        | CheckRefusal::TxnTokenNotMinted
         | CheckRefusal::EvidenceMalformed(_)
         | CheckRefusal::RequestMalformed
         | CheckRefusal::NotAProxy

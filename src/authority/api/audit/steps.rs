@@ -84,7 +84,18 @@ fn ended_before_token(refusal: CheckRefusal, route: Option<&Route>) -> Option<Ch
         CheckRefusal::RouteUnknown => Some(Check::Route),
         CheckRefusal::TokenMissing | CheckRefusal::AuthorizationMalformed => Some(Check::AccessToken),
         CheckRefusal::EvidenceMalformed(_) => Some(Check::EvidenceForm),
-        CheckRefusal::Denied(_)
+        // After the decision on the access token.
+        CheckRefusal::TxnTokenMissing
+        | CheckRefusal::TxnTokenMalformed
+        | CheckRefusal::TxnTokenInvalid
+        | CheckRefusal::TxnTokenForeign
+        | CheckRefusal::TxnTokenExpired
+        | CheckRefusal::TxnTokenRevoked
+        | CheckRefusal::TxnScopeMissing
+        | CheckRefusal::TxnTokenSeen
+        | CheckRefusal::TxnContextRefused
+        | CheckRefusal::TxnTokenNotMinted
+        | CheckRefusal::Denied(_)
         | CheckRefusal::RequestMalformed
         | CheckRefusal::NotAProxy
         | CheckRefusal::Overloaded

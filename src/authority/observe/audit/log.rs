@@ -151,7 +151,8 @@ fn write(record: &AuditRecord) {
                 route = record.route.as_deref(),
                 requested = record.requested.as_deref(),
                 destination = record.destination.as_deref(),
-                registration;
+                registration,
+                txn = record.txn.as_deref();
                 "{event}"
             );
         }

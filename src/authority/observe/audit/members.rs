@@ -44,6 +44,7 @@ impl AuditRecord {
             principal,
             jti,
             delegation,
+            txn,
             reason,
             cause,
             method,
@@ -86,7 +87,7 @@ impl AuditRecord {
             };
         }
         texts!(actor, caller, remote, listener, certificate, spiffe_id, subject, client_id, resource);
-        texts!(registration, requested, destination, route, principal, jti, delegation, reason, cause, method);
+        texts!(registration, requested, destination, route, principal, jti, delegation, txn, reason, cause, method);
         texts!(path, evidence, bound_to, predecessor, successor, revoked, change, keys, grant, feature, kid);
         texts!(comment, approved_by, proposal, proposed, request);
         numbers!(revision, until);

@@ -40,6 +40,8 @@ pub struct AuditRecord {
     pub(in crate::authority) jti: Option<String>,
     /// Of a delegated token: its subject, and who acts, one after another, joined by spaces.
     pub(in crate::authority) delegation: Option<String>,
+    /// The identifier of the transaction that a checked request is part of (`txn`).
+    pub(in crate::authority) txn: Option<String>,
     /// The fixed code of a refusal.
     pub(in crate::authority) reason: Option<&'static str>,
     /// The detailed cause in one sentence, which the caller does not receive.
@@ -234,6 +236,7 @@ impl AuditRecord {
             resource: None,
             jti: None,
             delegation: None,
+            txn: None,
             reason: None,
             cause: None,
             method: None,
@@ -318,6 +321,7 @@ impl AuditRecord {
             &self.principal,
             &self.jti,
             &self.delegation,
+            &self.txn,
             &self.cause,
             &self.method,
             &self.path,

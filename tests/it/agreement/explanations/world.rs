@@ -95,7 +95,7 @@ impl World {
             methods: methods.iter().map(|&method| method.to_owned()).collect(),
             path: path.to_owned(),
             scope: scope.to_owned(),
-            public: false,
+            ..RouteMetadata::default()
         };
         let resource = |audience: &str, authority: &str| ResourceMetadata {
             audience: audience.to_owned(),

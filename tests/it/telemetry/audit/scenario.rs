@@ -56,6 +56,7 @@ fn check(authority: &Authority, proxy: &PeerIdentity, token: &str, leaf: &Leaf, 
         headers: vec![("authorization", bearer.as_bytes())],
         certificate: &pem,
         principal: "",
+        address: "",
     };
     authority.check(&authority.as_caller(proxy), &request).unwrap();
 }

@@ -179,7 +179,8 @@ impl Audited {
     fn check(&self, destination: Destination<'_>, path: &str, headers: &[(&str, &str)], principal: &str) -> Value {
         self.sink.records.lock().unwrap().clear();
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-        let request = CheckRequest { destination, method: "GET", path, headers, certificate: "", principal };
+        let request =
+            CheckRequest { destination, method: "GET", path, headers, certificate: "", principal, address: "" };
         self.fixture.authority.check(&self.caller(), &request).unwrap();
         self.sink.records().pop().unwrap()
     }
@@ -283,8 +284,15 @@ fn what_a_client_writes_is_bounded_and_escaped() {
     let log = logged(Level::INFO, || {
         let headers = vec![("authorization", &b"Bearer planted"[..])];
         let destination = Destination { named: None, principal: forged, authority: forged };
-        let request =
-            CheckRequest { destination, method: "GET", path: "/", headers, certificate: "", principal: forged };
+        let request = CheckRequest {
+            destination,
+            method: "GET",
+            path: "/",
+            headers,
+            certificate: "",
+            principal: forged,
+            address: "",
+        };
         fixture.authority.check(&fixture.authority.as_caller(&fixture.svid(PROXY)), &request).unwrap();
     });
     assert_eq!(log.lines().count(), 1, "{log}");
