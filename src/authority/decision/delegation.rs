@@ -56,6 +56,7 @@ impl Delegable for ProtectedResource {
             ("destination_principals", metadata.destination_principals.is_empty()),
             // It would let others speak for its callers.
             ("delegated", metadata.delegated.is_none()),
+            ("receipts", metadata.receipts.is_none()),
             // The longest one counts for the readiness of each replica and for the rotation of keys.
             ("max_staleness", metadata.max_staleness.is_none()),
         ]

@@ -8,8 +8,11 @@ use lanyard::proto::Delegated;
 use lanyard::proto::Delegates;
 use lanyard::proto::DeleteClientRequest;
 use lanyard::proto::DeleteProtectedResourceRequest;
+use lanyard::proto::ExchangeRule;
 use lanyard::proto::ForgetResourceRequest;
 use lanyard::proto::ProtectedResource;
+use lanyard::proto::Receipts;
+use lanyard::proto::ScopeGrant;
 use serde_json::Value;
 use serde_json::json;
 
@@ -119,6 +122,16 @@ fn methods() -> Vec<Attempt<Client>> {
             nearest,
         ),
         attempt(
+            "the assertions of a trusted issuer",
+            METHOD,
+            |client: &mut Client| {
+                (client.token_endpoint_auth_method, client.spiffe_id) = ("issuer_jwt".to_owned(), String::new());
+                client.issuer = "https://kubernetes.default.svc".to_owned();
+                client.subject = "system:serviceaccount:shop:checkout".to_owned();
+            },
+            nearest,
+        ),
+        attempt(
             "a certificate that signed itself",
             METHOD,
             move |client| {
@@ -129,6 +142,18 @@ fn methods() -> Vec<Attempt<Client>> {
             nearest,
         ),
     ]
+}
+
+/// A rule for what is presented at the first of these, of one of the team's own clients.
+fn exchange_rule(audience: &[String]) -> ExchangeRule {
+    let grant = ScopeGrant { needs: "orders.read".to_owned(), gives: "orders.read".to_owned() };
+    ExchangeRule {
+        subjects: vec![SHOP_CLIENT.to_owned()],
+        presented_at: audience[0].clone(),
+        audience: audience[0].clone(),
+        grants: vec![grant],
+        ..ExchangeRule::default()
+    }
 }
 
 fn terms() -> Vec<Attempt<Client>> {
@@ -170,9 +195,25 @@ fn terms() -> Vec<Attempt<Client>> {
             |client: &mut Client| client.grant_types = vec!["client_credentials".to_owned()],
         ),
         attempt(
+            "a rule to act for its own callers",
+            "exchange",
+            |client: &mut Client| {
+                let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+                client.grant_types = vec!["client_credentials".to_owned(), exchange.to_owned()];
+                client.exchange = vec![exchange_rule(&client.audience)];
+            },
+            |client: &mut Client| client.exchange.clear(),
+        ),
+        attempt(
             "who may act for it",
             "delegates",
             |client: &mut Client| client.delegates = Some(Delegates::default()),
+            |client: &mut Client| client.delegates = None,
+        ),
+        attempt(
+            "that one of its own may act for it",
+            "delegates",
+            |client: &mut Client| client.delegates = Some(Delegates { clients: vec![SHOP_CLIENT.to_owned()] }),
             |client: &mut Client| client.delegates = None,
         ),
         attempt(
@@ -214,6 +255,15 @@ fn resources() -> Vec<Attempt<ProtectedResource>> {
                 one.delegated = Some(Delegated { actors, ..Delegated::default() });
             },
             |one: &mut ProtectedResource| one.delegated = None,
+        ),
+        attempt(
+            "who redeems the receipts of its callers",
+            "receipts",
+            |one: &mut ProtectedResource| {
+                let exchangers = vec![SHOP_CLIENT.to_owned()];
+                one.receipts = Some(Receipts { exchangers, ..Receipts::default() });
+            },
+            |one: &mut ProtectedResource| one.receipts = None,
         ),
         by_text("another team's resource", "audience", ["https://billing.internal/a", own], audience),
         by_text(
@@ -279,6 +329,9 @@ fn over_http(client: &Client) -> Value {
     metadata(members)
 }
 
+/// The attempts whose members have no names over HTTP.
+const ASKED_OTHERWISE: [&str; 2] = ["a certificate that signed itself", "the assertions of a trusted issuer"];
+
 async fn delete(server: &TestServer, leaf: &Leaf, client_id: &str) {
     let request = DeleteClientRequest { client_id: client_id.to_owned(), ..DeleteClientRequest::default() };
     server.registry(leaf).delete_client(request).await.unwrap();
@@ -319,9 +372,9 @@ async fn a_client_beyond_the_grant_is_refused_over_grpc_and_the_nearest_one_is_n
 async fn a_client_beyond_the_grant_is_refused_over_http_and_the_nearest_one_is_not() {
     let server = with_grants().await;
     let team = server.svid(SHOP_ADMIN);
-    // What is about an owner or an exchange cannot be asked for over HTTP, nor a certificate as PEM.
+    // What is about an owner, an exchange or an issuer cannot be asked for over HTTP, nor a certificate as PEM.
     let is_asked = |one: &Attempt<Client>| !["owner", "exchange", "delegates"].contains(&one.member);
-    let offered = of_clients().into_iter().filter(|one| is_asked(one) && !one.name.contains("signed itself"));
+    let offered = of_clients().into_iter().filter(|one| is_asked(one) && !ASKED_OTHERWISE.contains(&one.name));
     for Attempt { name, member, beyond: exceed, nearest } in offered {
         let [mut wanted, mut allowed] = [shop_client(), shop_client()];
         exceed(&mut wanted);
