@@ -27,7 +27,7 @@ use crate::support::authority::ADMIN;
 use crate::support::authority::ready;
 
 /// Why each token of the chain is denied where it is for, with its own certificate; by introspection alike.
-fn reasons(shop: &Shop, tokens: &[String]) -> Vec<Option<DenyReason>> {
+pub fn reasons(shop: &Shop, tokens: &[String]) -> Vec<Option<DenyReason>> {
     let authority = &shop.fixture.authority;
     let admin = authority.as_caller(&shop.fixture.svid(ADMIN));
     let requester = Requester { client_id: None, roles: admin.roles.clone(), sender: admin.sender() };
@@ -52,7 +52,7 @@ fn reasons(shop: &Shop, tokens: &[String]) -> Vec<Option<DenyReason>> {
     tokens.iter().enumerate().map(reason).collect()
 }
 
-fn revoke(shop: &Shop, target: RevokeRequest) {
+pub fn revoke(shop: &Shop, target: RevokeRequest) {
     let authority = &shop.fixture.authority;
     let admin = authority.as_caller(&shop.fixture.svid(ADMIN));
     let requester = Requester { client_id: None, roles: admin.roles.clone(), sender: admin.sender() };

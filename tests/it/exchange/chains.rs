@@ -1,5 +1,6 @@
 //! Random chains of exchanges: what holds of each token in them, and that what ends one ends what came from it.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use lanyard::authority::decision::TokenRequest;
 use lanyard::authority::decision::ValidateRequest;
 use lanyard::authority::deny_reason::DenyReason;
 use lanyard::authority::evidence::Evidence;
+use lanyard::authority::registration::ClientId;
 use lanyard::authority::registration::ClientMetadata;
+use lanyard::authority::registration::ExchangeRuleMetadata;
 use serde_json::Value;
 
 use crate::exchange::support::Shop;
@@ -44,8 +47,12 @@ struct Issued {
     at: usize,
 }
 
+/// The rule of each service for each other one.
+type Rules = BTreeMap<(usize, usize), ExchangeRuleMetadata>;
+
 /// Services that may all exchange for each other, as their rules say.
-fn mesh(random: &mut Xorshift) -> Shop {
+fn mesh(random: &mut Xorshift) -> (Shop, Rules) {
+    let mut registered = Rules::new();
     let mut shop = Shop::empty(|_| {}, TestAuthority::keys());
     (0..SERVICES).for_each(|number| shop.protect(resource(&name(number))));
     for number in 0..SERVICES {
@@ -55,6 +62,7 @@ fn mesh(random: &mut Xorshift) -> Shop {
             one.grants.truncate(1 + random.below(2));
             one.ttl = Some(Duration::from_secs(30 + u64::try_from(random.below(270)).unwrap()));
             one.max_actors = Some(1 + u32::try_from(random.below(6)).unwrap());
+            registered.insert((number, target), one.clone());
             rules.push(one);
         }
         let all = (0..SERVICES).map(|target| at(&name(target))).collect();
@@ -62,7 +70,7 @@ fn mesh(random: &mut Xorshift) -> Shop {
             (0..SERVICES).map(|target| format!("{0}.read {0}.write", name(target))).collect::<Vec<_>>().join(" ");
         shop.register(ClientMetadata { audience: all, scope, ..client(&name(number), &name(0), rules) });
     }
-    shop
+    (shop, registered)
 }
 
 /// A token of a service for one other.
@@ -125,7 +133,7 @@ fn each_token_of_random_chains_keeps_what_a_delegated_token_promises() {
     let mut random = Xorshift::new(0x5eed_0001);
     let mut longest = 0;
     for _ in 0..12 {
-        let shop = mesh(&mut random);
+        let (shop, rules) = mesh(&mut random);
         let all = grow(&shop, &mut random);
         for issued in &all {
             let said = claims(&issued.token);
@@ -145,6 +153,18 @@ fn each_token_of_random_chains_keeps_what_a_delegated_token_promises() {
             assert_eq!(actors(&before.get("act").cloned().unwrap_or_default()), chain[1..]);
             assert_eq!(from.last().unwrap()["jti"], before["jti"]);
             assert_eq!(chain.iter().collect::<BTreeSet<_>>().len(), chain.len());
+            // No more than the rule gives for what was presented, to so many actors, for so long.
+            let rule = &rules[&(issued.holder, issued.at)];
+            assert!(chain.len() <= usize::try_from(rule.max_actors.unwrap()).unwrap());
+            let until = said["iat"].as_u64().unwrap() + rule.ttl.unwrap().as_secs();
+            assert!(said["exp"].as_u64().unwrap() <= until);
+            let scopes = |claims: &serde_json::Map<String, Value>| -> BTreeSet<String> {
+                let scope = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
+                scope.split_whitespace().map(ToOwned::to_owned).collect()
+            };
+            let presented = scopes(&before);
+            let given = rule.grants.iter().filter(|grant| presented.contains(&grant.needs));
+            assert!(scopes(&said).is_subset(&given.map(|grant| grant.gives.clone()).collect()), "{said:?}");
             // The rule gives for each scope the one of the same word.
             let words = |claims: &serde_json::Map<String, Value>| -> BTreeSet<String> {
                 let scope = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
@@ -160,7 +180,7 @@ fn each_token_of_random_chains_keeps_what_a_delegated_token_promises() {
 fn of_random_chains_a_revoked_token_ends_exactly_its_descendants() {
     let mut random = Xorshift::new(0x5eed_0002);
     for _ in 0..8 {
-        let shop = mesh(&mut random);
+        let (shop, _) = mesh(&mut random);
         let all = grow(&shop, &mut random);
         let allowed = |issued: &Issued| matches!(decide(&shop, issued), Decision::Allow(_));
         let before: Vec<bool> = all.iter().map(allowed).collect();
@@ -187,4 +207,52 @@ fn of_random_chains_a_revoked_token_ends_exactly_its_descendants() {
             }
         }
     }
+}
+
+/// An end of what one service holds.
+type End = fn(&Shop, usize);
+
+fn revoke(shop: &Shop, target: RevokeRequest) {
+    let authority = &shop.fixture.authority;
+    let admin = authority.as_caller(&shop.fixture.svid(ADMIN));
+    let requester = Requester { client_id: None, roles: admin.roles.clone(), sender: admin.sender() };
+    ready(authority.revoke(&admin, &requester, target, LastAdmin::Stays)).unwrap();
+}
+
+#[test]
+fn of_random_chains_whatever_ends_a_holder_ends_what_it_holds_and_all_that_came_from_it() {
+    let ends: [End; 5] = [
+        |shop, holder| revoke(shop, RevokeRequest::Client(ClientId::parse(&id(&name(holder))).unwrap(), None)),
+        |shop, holder| revoke(shop, RevokeRequest::IssuedTo(ClientId::parse(&id(&name(holder))).unwrap())),
+        |shop, holder| revoke(shop, RevokeRequest::Certificate(shop.leaf(&name(holder)).thumbprint(), None)),
+        |shop, holder| {
+            let registered = shop.fixture.authority.client(&id(&name(holder))).unwrap();
+            let metadata = registered.registration.metadata();
+            drop(shop.fixture.update(ClientMetadata { disabled: true, ..metadata }));
+        },
+        |shop, holder| shop.fixture.delete(&id(&name(holder))),
+    ];
+    let mut random = Xorshift::new(0x5eed_0003);
+    let mut broken = 0;
+    for end in ends {
+        let (shop, _) = mesh(&mut random);
+        let all = grow(&shop, &mut random);
+        let before: Vec<bool> = all.iter().map(|issued| matches!(decide(&shop, issued), Decision::Allow(_))).collect();
+        let ended = random.below(SERVICES);
+        end(&shop, ended);
+        for (place, issued) in all.iter().enumerate() {
+            let mut ancestors = std::iter::successors(issued.parent, |parent| all[*parent].parent);
+            let descends = ancestors.any(|ancestor| all[ancestor].holder == ended);
+            let decision = decide(&shop, issued);
+            match (before[place], issued.holder == ended, descends) {
+                (false, _, _) | (true, true, _) => assert!(matches!(decision, Decision::Deny(_)), "{decision:?}"),
+                (true, false, true) => {
+                    assert_eq!(decision, Decision::Deny(DenyReason::DelegationBroken));
+                    broken += 1;
+                }
+                (true, false, false) => assert!(matches!(decision, Decision::Allow(_)), "{decision:?}"),
+            }
+        }
+    }
+    assert!(broken > 5, "{broken}");
 }

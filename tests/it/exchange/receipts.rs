@@ -36,7 +36,7 @@ use crate::support::authority::TestAuthority;
 use crate::support::authority::ready;
 
 /// The chain, in which each service redeems the receipts of its resource, and rules ask for them.
-fn shop(once: &str) -> Shop {
+pub fn shop(once: &str) -> Shop {
     let mut shop = Shop::empty(|_| {}, TestAuthority::keys());
     for name in CHAIN {
         let receipts = ReceiptsMetadata { exchangers: vec![id(name)], ttl: None, once: Some(once.to_owned()) };
@@ -52,7 +52,7 @@ fn shop(once: &str) -> Shop {
 }
 
 /// What this proxy gets of the presentation of a token at the resource of a name.
-fn presented_to(shop: &Shop, proxy: &PeerIdentity, token: &str, evidence: Evidence, name: &str) -> String {
+pub fn presented_to(shop: &Shop, proxy: &PeerIdentity, token: &str, evidence: Evidence, name: &str) -> String {
     let authority = &shop.fixture.authority;
     let audience = at(name);
     let request = ValidateRequest {
@@ -65,7 +65,7 @@ fn presented_to(shop: &Shop, proxy: &PeerIdentity, token: &str, evidence: Eviden
     authority.validate_binding(&authority.as_caller(proxy), request).unwrap().receipt.unwrap().as_str().to_owned()
 }
 
-fn certificate(shop: &Shop, holder: &str) -> Evidence {
+pub fn certificate(shop: &Shop, holder: &str) -> Evidence {
     Evidence::from_der(shop.leaf(holder).certificate()).unwrap()
 }
 
@@ -74,7 +74,7 @@ pub fn receipt(shop: &Shop, holder: &str, token: &str, name: &str) -> String {
     presented_to(shop, shop.fixture.proxy(), token, certificate(shop, holder), name)
 }
 
-fn redeeming(receipt: &str, target: &str) -> ExchangeRequest {
+pub fn redeeming(receipt: &str, target: &str) -> ExchangeRequest {
     ExchangeRequest { receipt: Some(receipt.to_owned()), audience: vec![at(target)], ..ExchangeRequest::default() }
 }
 

@@ -120,6 +120,11 @@ impl Shop {
 
     pub fn register(&mut self, metadata: ClientMetadata) {
         let leaf = self.fixture.prod.svid(&metadata.client_id).issue();
+        self.register_with(metadata, leaf);
+    }
+
+    /// Registers a client that has this certificate.
+    pub fn register_with(&mut self, metadata: ClientMetadata, leaf: Leaf) {
         let name = metadata.client_id.rsplit('/').next().unwrap().to_owned();
         self.fixture.register(metadata);
         self.leaves.insert(name, leaf);

@@ -49,10 +49,10 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const TOKEN: &str = "/oauth2/token";
 
 /// A frontend that calls the checkout, which calls the orders for it.
-struct Called {
-    server: TestServer,
-    frontend: Leaf,
-    checkout: Leaf,
+pub struct Called {
+    pub server: TestServer,
+    pub frontend: Leaf,
+    pub checkout: Leaf,
 }
 
 impl Called {
@@ -61,9 +61,13 @@ impl Called {
     }
 
     async fn on(store: &str) -> Self {
+        Self::with(|setup| setup.store = store.to_owned()).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Setup)) -> Self {
         let server = TestServer::started(|setup| {
             setup.exchange = "{enabled: true}".to_owned();
-            setup.store = store.to_owned();
+            change(setup);
         })
         .await;
         let delegated = Delegated { actors: vec!["spiffe://prod.example/checkout".to_owned()], ..Delegated::default() };
@@ -104,11 +108,11 @@ impl Called {
         }
     }
 
-    async fn token(&self) -> String {
+    pub async fn token(&self) -> String {
         self.server.token(&self.frontend).await
     }
 
-    async fn exchange(&self, leaf: &Leaf, access_token: &str, scope: &str) -> Result<String, Status> {
+    pub async fn exchange(&self, leaf: &Leaf, access_token: &str, scope: &str) -> Result<String, Status> {
         let request = ExchangeTokenRequest {
             subject: Some(Subject::AccessToken(access_token.to_owned())),
             audience: vec![ORDERS.to_owned()],
@@ -121,7 +125,7 @@ impl Called {
     }
 
     /// A form with these parameters beside or in place of those of a good one; an empty value leaves one out.
-    async fn form(&self, token: &str, changed: &[(&str, &str)]) -> Reply {
+    pub async fn form(&self, token: &str, changed: &[(&str, &str)]) -> Reply {
         let good = [
             ("grant_type", GRANT),
             ("client_id", "spiffe://prod.example/checkout"),
