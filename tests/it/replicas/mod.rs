@@ -10,6 +10,7 @@ mod keys;
 mod load;
 mod published;
 mod races;
+mod receipts;
 mod resource_bounds;
 mod restart;
 mod rolling;
