@@ -3,5 +3,6 @@
 mod access_table;
 mod documented;
 mod layering;
+mod mutants;
 mod reasons;
 mod skipping;
