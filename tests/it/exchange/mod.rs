@@ -28,4 +28,5 @@ mod txn_checks;
 mod txn_rules;
 mod txn_stated;
 mod txn_voices;
+mod versions;
 mod voices;

@@ -133,7 +133,8 @@ fn nothing_in_a_request_adds_to_the_chain_or_takes_from_it() {
     assert_eq!(ask(Some(delegated)), (String::new(), chain));
     let other = crafted(&signer, &own, |claims| claims["cnf"]["x5t#S256"] = json!("A".repeat(43)));
     let unbound = crafted(&signer, &own, |claims| drop(claims.remove("cnf")));
-    for bad in [token.clone(), shop.token("orders"), other, unbound, "garbage".to_owned(), String::new()] {
+    let renamed = crafted(&signer, &own, |claims| claims["client_id"] = json!(id("orders")));
+    for bad in [token.clone(), shop.token("orders"), other, unbound, renamed, "garbage".to_owned(), String::new()] {
         assert_eq!(ask(Some(bad)), ("ACTOR_TOKEN_NOT_OWN".to_owned(), None));
     }
     // A chain that is not one is none of ours, although it is signed by us.
