@@ -91,7 +91,8 @@ impl World {
             setup.roles = setup.roles.replace("proxies: [", sidecar);
         })
         .await;
-        let delegated = || Some(Delegated { actors: vec!["spiffe://prod.example/*".to_owned()], max_actors: 0 });
+        let delegated =
+            || Some(Delegated { actors: vec!["spiffe://prod.example/*".to_owned()], ..Delegated::default() });
         server.protect(ProtectedResource { delegated: delegated(), ..check::orders() }).await.unwrap();
         for (audience, once) in [(CHECKOUT, "effect"), (STRICT, "strict")] {
             let exchangers = vec!["spiffe://prod.example/ex/*".to_owned()];

@@ -43,7 +43,7 @@ async fn registered(fleet: &Fleet) {
     let admin = fleet.at(0);
     let resource = |resource| CreateProtectedResourceRequest { resource: Some(resource), ..Default::default() };
     let client = |client| CreateClientRequest { client: Some(client), ..Default::default() };
-    let delegated = Delegated { actors: vec![CHECKOUT.to_owned()], max_actors: 0 };
+    let delegated = Delegated { actors: vec![CHECKOUT.to_owned()], ..Delegated::default() };
     let target = ProtectedResource { delegated: Some(delegated), ..orders() };
     admin.registry().create_protected_resource(resource(target)).await.unwrap();
     let mut rules = Vec::new();
