@@ -134,11 +134,11 @@ impl World {
         Self { server }
     }
 
-    /// A token of this workload, for these resources.
-    async fn token(&self, path: &str, audience: &[&str]) -> String {
+    /// A token of the holder of this certificate, for these resources.
+    async fn token(&self, leaf: &Leaf, audience: &[&str]) -> String {
         let audience = audience.iter().map(|&one| one.to_owned()).collect();
         let request = IssueTokenRequest { audience, ..IssueTokenRequest::default() };
-        let issued = self.server.tokens(&self.server.svid(path)).issue_token(request).await;
+        let issued = self.server.tokens(leaf).issue_token(request).await;
         issued.unwrap().into_inner().access_token
     }
 
@@ -152,7 +152,9 @@ impl World {
             ..ValidateBindingRequest::default()
         };
         let mut bindings = BindingServiceClient::new(self.server.channel(&self.server.svid(proxy)));
-        bindings.validate_binding(request).await.unwrap().into_inner().receipt
+        let answer = bindings.validate_binding(request).await.unwrap().into_inner();
+        assert!(!answer.receipt.is_empty(), "{answer:?}");
+        answer.receipt
     }
 
     async fn over_grpc(&self, attempt: &Attempt) -> Result<String, tonic::Status> {
@@ -194,9 +196,9 @@ impl World {
         let receipt = async |token: &str, leaf: &Leaf, audience: &str| {
             self.presented("/proxy", token, certificate_of(leaf), audience).await
         };
-        let good = self.server.tokens(&frontend).issue_token(of(CHECKOUT)).await.unwrap().into_inner().access_token;
-        let [other, revoked] = [self.token("/frontend", &[CHECKOUT]).await, self.token("/frontend", &[CHECKOUT]).await];
-        let several = self.token("/frontend", &[CHECKOUT, STRICT]).await;
+        let good = self.token(&frontend, &[CHECKOUT]).await;
+        let [other, revoked] = [self.token(&frontend, &[CHECKOUT]).await, self.token(&frontend, &[CHECKOUT]).await];
+        let several = self.token(&frontend, &[CHECKOUT, STRICT]).await;
         let revoke = RevokeTokenRequest { target: Some(Target::Token(revoked.clone())), ..Default::default() };
         let (message, signature) = good.rsplit_once('.').unwrap();
         let forged = format!("{message}.{}{}", if signature.starts_with('A') { 'B' } else { 'A' }, &signature[1..]);
@@ -205,12 +207,12 @@ impl World {
         let weak = self.presented("/proxy", &good, thumbprint, CHECKOUT).await;
         let invented = self.presented("/ex/sidecar", &good, certificate_of(&frontend), CHECKOUT).await;
         let cautious = self.server.svid("/cautious");
-        let of_cautious = receipt(&self.token("/cautious", &[CHECKOUT]).await, &cautious, CHECKOUT).await;
+        let of_cautious = receipt(&self.token(&cautious, &[CHECKOUT]).await, &cautious, CHECKOUT).await;
         let exchanger = self.server.svid("/ex/good");
-        let own = receipt(&self.token("/ex/good", &[CHECKOUT]).await, &exchanger, CHECKOUT).await;
+        let own = receipt(&self.token(&exchanger, &[CHECKOUT]).await, &exchanger, CHECKOUT).await;
         // The relay has got a token for the frontend's, and calls the checkout with it.
         let relay = self.server.svid("/ex/relay");
-        let spent = receipt(&self.token("/frontend", &[STRICT]).await, &frontend, STRICT).await;
+        let spent = receipt(&self.token(&frontend, &[STRICT]).await, &frontend, STRICT).await;
         let for_relay = Attempt { target: CHECKOUT, ..Attempt::receipt("/ex/relay", &spent) };
         let exchanging = ExchangeTokenRequest {
             subject: Some(Subject::Receipt(spent)),
@@ -243,10 +245,6 @@ impl World {
             ("", Attempt::receipt("/ex/good", &of_good)),
         ]
     }
-}
-
-fn of(audience: &str) -> IssueTokenRequest {
-    IssueTokenRequest { audience: vec![audience.to_owned()], ..IssueTokenRequest::default() }
 }
 
 // X28: live ones are not told from dead ones, nor one's own faults from another's
