@@ -68,6 +68,7 @@ pub(crate) fn check_by(proxy: &str, token: &str, der: &[u8], whole: bool) -> Che
             source: Some(Peer {
                 certificate: if whole { certificate(der) } else { String::new() },
                 principal: "spiffe://dev.internal/workload".to_owned(),
+                ..Peer::default()
             }),
             request: Some(envoy::Request { http: Some(http) }),
             context_extensions: [("resource".to_owned(), AUDIENCE.to_owned())].into(),

@@ -69,6 +69,7 @@ mod tests {
             path: (*path).to_owned(),
             scope: scope.unwrap_or_default().to_owned(),
             public: scope.is_none(),
+            ..RouteMetadata::default()
         };
         let metadata = ResourceMetadata {
             audience: "urn:a".to_owned(),

@@ -73,6 +73,7 @@ fn route(methods: &[&str], path: &str, scope: Option<&str>) -> RouteMetadata {
         path: path.to_owned(),
         scope: scope.unwrap_or_default().to_owned(),
         public: scope.is_none(),
+        ..RouteMetadata::default()
     }
 }
 

@@ -62,7 +62,9 @@ pub(super) fn given<'a>(
     resources: &'a [ProtectedResource],
 ) -> BTreeSet<&'a str> {
     let asked = terms.flat_map(|terms| &terms.txn).flat_map(|rule| match &rule.subjects {
-        TxnSubjects::Presented { grants, .. } => grants.iter().map(|grant| &grant.gives).collect::<Vec<_>>(),
+        TxnSubjects::Presented { grants, .. } | TxnSubjects::Foreign { grants, .. } => {
+            grants.iter().map(|grant| &grant.gives).collect::<Vec<_>>()
+        }
         TxnSubjects::Stated { scope, .. } => vec![scope],
     });
     let routes = resources.iter().flat_map(|resource| resource.routes.iter());
