@@ -113,10 +113,10 @@ impl Authority {
         if self.policy.history.is_zero() {
             return Ok(transaction);
         }
-        let mut chance = [0; 4];
-        self.entropy.fill(&mut chance).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let mut random = [0; 4];
+        self.entropy.fill(&mut random).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let until = self.clock.now().after(self.policy.history);
-        kept_with(&*self.store, (key, change), (until, chance), transaction).await
+        kept_with(&*self.store, (key, change), (until, random), transaction).await
     }
 }
 

@@ -144,21 +144,21 @@ pub(in crate::authority) fn number(prefix: &str, key: &str) -> Option<u64> {
     key.strip_prefix(prefix)?.split('-').next()?.parse().ok()
 }
 
-/// Adds what is kept of a change of the record at a key to its transaction, until the end of the day of `until`. `chance` is
-/// random.
+/// Adds what is kept of a change of the record at a key to its transaction, until the end of the day of `until`. The
+/// suffix of the key is made of `random`.
 ///
 /// # Errors
 /// The store does not answer.
 pub async fn kept_with(
     store: &dyn Store,
     (key, change): (&str, &ChangeRecord),
-    (until, chance): (Timestamp, [u8; 4]),
+    (until, random): (Timestamp, [u8; 4]),
     transaction: Transaction,
 ) -> Result<Transaction, StoreError> {
     let prefix = prefix(key);
     let kept = kept_below(store, &prefix, MAX_CHANGES).await?;
     let last = kept.last().and_then(|key| number(&prefix, key));
-    let key = self::key(&prefix, last.unwrap_or_default().saturating_add(1), &hex::encode(chance));
+    let key = self::key(&prefix, last.unwrap_or_default().saturating_add(1), &hex::encode(random));
     let value = change.to_bytes().map_err(|error| StoreError::Unavailable(error.to_string()))?;
     Ok(make_room(transaction.put_until(&key, value, end_of_day(until)), (kept.iter(), MAX_CHANGES)))
 }

@@ -123,10 +123,10 @@ pub(in crate::cli) async fn run(arguments: UnrevokeArguments, format: Format) ->
     let change = if keep.is_zero() {
         change
     } else {
-        let mut chance = [0; 4];
-        let made = SystemEntropy::default().fill(&mut chance);
+        let mut random = [0; 4];
+        let made = SystemEntropy::default().fill(&mut random);
         made.map_err(|error| CommandError::new(error.to_string(), "see that this machine has random bytes"))?;
-        let with_history = kept_with(&*store, (&key, &kept), (now.after(keep), chance), change).await;
+        let with_history = kept_with(&*store, (&key, &kept), (now.after(keep), random), change).await;
         with_history.map_err(|error| failed(&error))?
     };
     store.transact(change).await.map_err(|error| failed(&error))?;
