@@ -30,11 +30,11 @@ use crate::authority::tokens::PresentedToken;
 use crate::authority::tokens::RECEIPTS;
 use crate::authority::tokens::Receipt;
 use crate::authority::tokens::ReceiptError;
+use crate::authority::tokens::ReceiptId;
 use crate::authority::tokens::ReceiptText;
 use crate::authority::tokens::Redemption;
 use crate::authority::tokens::VerifiedReceipt;
 use crate::authority::tokens::VerifiedToken;
-use crate::authority::tokens::hash_of_token;
 use crate::authority::tokens::verify_receipt;
 
 /// An allowed presentation of a token at a resource.
@@ -88,16 +88,17 @@ impl Authority {
         let Presentation { text, token, narrowed, verdict, evidence, route, destination } = *presentation;
         let (now, claims) = (caller.view.now, &token.claims);
         let key = caller.view.snapshot.receipt_keys.active(now).ok_or(NotMade("there is no key"))?;
-        let jti = self.random_id().map_err(|_| NotMade("there is no randomness"))?;
+        let mut jti = [0; 16];
+        self.entropy.fill(&mut jti).map_err(|_| NotMade("there is no randomness"))?;
         let own = caller.identity.spiffe_id().filter(|id| terms.may_be_redeemed_by_id(id));
         let acts = own.is_some() || is_opaque_exchanger(caller, terms);
         let told = || parse_spiffe_id(destination).filter(|id| terms.may_be_redeemed_by_id(id));
-        let exchanger = own.cloned().or_else(told);
+        let exchanger = own.map(Cow::Borrowed).or_else(|| told().map(Cow::Owned));
         let receipt = Receipt {
-            jti: jti.into(),
+            jti: ReceiptId(jti),
             iat: now,
             exp: now.after(terms.ttl).min(claims.exp),
-            ath: hash_of_token(text).into(),
+            ath: token.hash_of(text),
             token: presented(token, narrowed).ok_or(NotMade("it is not bound"))?,
             at: audience.into(),
             route: route.map(|(method, path)| PresentedRoute { method: method.into(), path: path.into() }),
@@ -109,7 +110,7 @@ impl Authority {
                 Match::SameIdentity => PresentationMatch::SameIdentity,
                 Match::Lineage(_) => PresentationMatch::Lineage,
             },
-            shown: evidence.and_then(Evidence::thumbprint).map(|thumbprint| thumbprint.to_string().into()),
+            shown: evidence.and_then(Evidence::thumbprint),
             exchanger: exchanger.map(|id| id.to_string().into()),
         };
         receipt.authenticated(key).ok_or(NotMade("it would be too large"))
@@ -156,7 +157,7 @@ impl Authority {
     pub fn record_receipt_redeemed(&self, caller: &Caller, receipt: &VerifiedReceipt, redemption: &Redemption<'_>) {
         self.metrics.receipt(ReceiptOutcome::Redeemed);
         let Receipt { jti, at, .. } = &receipt.receipt;
-        let (severity, cause) = match self.redeemed.note(jti, redemption.certificate, redemption.target) {
+        let (severity, cause) = match self.redeemed.note(&jti.to_string(), redemption.certificate, redemption.target) {
             None => return,
             Some(SeenAgain::Retry) => (Severity::Info, "over the same certificate"),
             Some(SeenAgain::OtherCertificate) => (Severity::Warn, "over another certificate"),
@@ -190,7 +191,7 @@ pub(in crate::authority::api) fn presented<'a>(
         client_id: claims.client_id.as_str().into(),
         creation: claims.lanyard_creation.as_str().into(),
         scope: narrowed.unwrap_or(claims).scope.as_deref().map(Cow::from),
-        x5t_s256: claims.cnf.as_ref().and_then(|cnf| cnf.x5t_s256.as_deref())?.into(),
+        x5t_s256: token.bound_to?,
         act: claims.act.as_ref().map(Cow::Borrowed),
         lanyard_from: Cow::Borrowed(&claims.lanyard_from),
     })

@@ -49,7 +49,8 @@ impl Actors {
         self.each().count()
     }
 
-    fn each(&self) -> impl Iterator<Item = &Self> {
+    /// All of them, the newest first.
+    pub(in crate::authority::tokens) fn each(&self) -> impl Iterator<Item = &Self> {
         iter::successors(Some(self), |actors| actors.act.as_deref())
     }
 

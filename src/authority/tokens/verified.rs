@@ -1,6 +1,7 @@
 //! A token with a verified signature, parsed completely: a use of the token decodes nothing again.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use arc_swap::ArcSwapOption;
 use spiffe::SpiffeId;
@@ -18,6 +19,7 @@ use crate::authority::tokens::permitted::Compared;
 use crate::authority::tokens::permitted::Permitted;
 use crate::authority::tokens::printed::Printed;
 use crate::authority::tokens::printed::PrintedForm;
+use crate::authority::tokens::receipt::TokenHash;
 
 /// A token whose signature verified with one of this server's keys. Time, audience, client and binding are not checked
 /// yet; they are checked at every use.
@@ -46,6 +48,7 @@ pub struct VerifiedToken {
     /// The result of the last comparison with what is registered.
     permitted: ArcSwapOption<Permitted>,
     printed: Printed,
+    hash: OnceLock<TokenHash>,
 }
 
 impl VerifiedToken {
@@ -73,6 +76,7 @@ impl VerifiedToken {
             ancestors,
             permitted: ArcSwapOption::empty(),
             printed: Printed::default(),
+            hash: OnceLock::new(),
         }
     }
 
@@ -90,6 +94,11 @@ impl VerifiedToken {
     /// The token's claims as a protocol prints them, printed at the first use.
     pub fn printed(&self, form: PrintedForm, print: impl FnOnce(&AccessTokenClaims) -> Vec<u8>) -> &[u8] {
         self.printed.of(form, || print(&self.claims))
+    }
+
+    /// The hash of the token's text, which is this one, computed at the first use.
+    pub(in crate::authority) fn hash_of(&self, text: &str) -> TokenHash {
+        *self.hash.get_or_init(|| TokenHash::of(text))
     }
 
     /// What the registrations permit of the token. It is compared with them once, and again after one of them, a bundle

@@ -42,13 +42,13 @@ fn a_receipt_says_which_token_was_presented_where_and_how_that_is_known() {
     let route = receipt.route.unwrap();
     assert_eq!((&*route.method, &*route.path), ("GET", "/orders/{id}"));
     assert_eq!((receipt.grade, receipt.matched), (EvidenceGrade::Certificate, PresentationMatch::Exact));
-    let thumbprint = shop.frontend.thumbprint().to_string();
-    assert_eq!(receipt.shown.as_deref(), Some(thumbprint.as_str()));
+    assert_eq!(receipt.shown, Some(shop.frontend.thumbprint()));
     assert_eq!((&*receipt.token.client_id, &*receipt.token.sub), (FRONTEND, FRONTEND));
-    assert_eq!(&*receipt.token.x5t_s256, thumbprint);
+    assert_eq!(receipt.token.x5t_s256, shop.frontend.thumbprint());
     // What counts at the resource, which defines less than the token has.
     assert_eq!(receipt.token.scope.as_deref(), Some("orders.read"));
-    assert!(text.len() < 1200, "{}", text.len());
+    // With the headers and the metadata of a check it stays within the 1,024 bytes that h2 sends together with others.
+    assert!(text.len() <= 450, "{}", text.len());
     // Each presentation leaves its own.
     assert_ne!(shop.read(&shop.receipt()).unwrap().receipt.jti, receipt.jti);
 }

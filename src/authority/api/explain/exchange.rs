@@ -41,9 +41,10 @@ use crate::authority::state::View;
 use crate::authority::tokens::Actors;
 use crate::authority::tokens::PresentationMatch;
 use crate::authority::tokens::Receipt;
+use crate::authority::tokens::ReceiptId;
+use crate::authority::tokens::TokenHash;
 use crate::authority::tokens::VerifiedReceipt;
 use crate::authority::tokens::VerifiedToken;
-use crate::authority::tokens::hash_of_token;
 use crate::authority::tokens::verify_receipt;
 
 impl Authority {
@@ -142,10 +143,10 @@ fn supposed_receipt(view: &View, audience: &str, token: &VerifiedToken) -> Optio
     let terms = resource.registration.receipts.as_ref()?;
     let keys = &view.snapshot.receipt_keys;
     let receipt = Receipt {
-        jti: NOT_ISSUED.into(),
+        jti: ReceiptId([0; 16]),
         iat: view.now,
         exp: view.now.after(terms.ttl).min(token.claims.exp),
-        ath: hash_of_token(NOT_ISSUED).into(),
+        ath: TokenHash::of(NOT_ISSUED),
         token: presented(token, None)?,
         at: audience.into(),
         route: None,
