@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -30,6 +31,7 @@ use crate::server::bounds::UNREAD_TIME;
 use crate::server::executor::Together;
 use crate::server::middleware::AnswerBody;
 use crate::server::middleware::Buffers;
+use crate::server::transport::gathered::Gathered;
 use crate::server::transport::host;
 use crate::server::transport::stream::Stream;
 
@@ -58,22 +60,24 @@ pub(super) async fn serve_http<S, V>(
     let service = Versions { service, closing: Arc::clone(&closing), buffers: Arc::clone(&buffers) };
     let requests = Together::default();
     let builder = bounds::builder(http2, requests.clone());
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(Stream::new(stream)), service));
+    let stream = Gathered::new(Stream::new(stream));
+    let connection = pin!(builder.serve_connection(TokioIo::new(stream.shared()), service));
+    let mut serving = Serving { connection, requests, stream, over: false };
     let stalled = buffers.stalled(|| tokio::time::sleep(UNREAD_TIME));
     tokio::select! {
         // An error here is caused by the peer: it disconnected, or did not send HTTP.
-        ended = served(&requests, connection.as_mut()) => return drop(ended),
+        () = serving.ended() => return,
         () = stalled => return tracing::debug!("a connection was ended whose peer reads no answers"),
         () = end => {}
     }
     if !http2 {
         closing.store(true, Ordering::Relaxed);
-        if let Ok(ended) = tokio::time::timeout(LAST_ANSWER, served(&requests, connection.as_mut())).await {
-            return drop(ended);
+        if tokio::time::timeout(LAST_ANSWER, serving.ended()).await.is_ok() {
+            return;
         }
     }
-    connection.as_mut().graceful_shutdown();
-    if tokio::time::timeout(LAST_REQUESTS, served(&requests, connection)).await.is_err() {
+    serving.connection.as_mut().graceful_shutdown();
+    if tokio::time::timeout(LAST_REQUESTS, serving.ended()).await.is_err() {
         tracing::debug!("a connection did not end in time");
     }
 }
@@ -124,7 +128,27 @@ where
     }
 }
 
-/// A connection, with its requests over HTTP/2.
-fn served<C: Future>(requests: &Together, mut connection: Pin<&mut C>) -> impl Future<Output = C::Output> {
-    poll_fn(move |context| requests.poll(|| connection.as_mut().poll(context)))
+/// A connection, with its requests over HTTP/2, and what it writes.
+struct Serving<'a, C, S> {
+    connection: Pin<&'a mut C>,
+    requests: Together,
+    stream: Gathered<S>,
+    /// The connection has ended, and only what it has written is still to be sent.
+    over: bool,
+}
+
+impl<C: Future, S: AsyncWrite + Unpin> Serving<'_, C, S> {
+    /// Completes when the connection has ended, or what it writes cannot be sent.
+    fn ended(&mut self) -> impl Future<Output = ()> {
+        poll_fn(|context| {
+            let Self { connection, requests, stream, over } = self;
+            if !*over {
+                *over = requests.poll(|| connection.as_mut().poll(context)).is_ready();
+            }
+            match stream.poll_send(context) {
+                Poll::Ready(Ok(())) if !*over => Poll::Pending,
+                sent => sent.map(drop),
+            }
+        })
+    }
 }

@@ -7,6 +7,7 @@ mod door;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod gate;
+mod gathered;
 mod guarded;
 mod host;
 mod http;
