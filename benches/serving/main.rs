@@ -1,6 +1,7 @@
 //! Measures what calls cost beside servers that answer without judging, in the same run: `cargo bench --bench serving
 //! [ROUNDS]`. With the name of a figure after it, that one alone; with `trail`, what they cost with an audit trail beside
-//! what they cost without; with `envoy`, what a check adds to a request through a real Envoy.
+//! what they cost without; with `exchange`, the same of receipts and token exchange; with `envoy`, what a check adds to a
+//! request through a real Envoy.
 //!
 //! Each server runs on one core in a process of its own, and the raw client of `support` on another. The rounds of one
 //! figure are interleaved: ours, the other, ours, the other. A figure is the median of the rounds' ratios, with its 95 %
@@ -11,6 +12,7 @@
 mod support;
 
 mod envoy;
+mod exchange;
 mod figures;
 mod handshakes;
 mod noop;
@@ -76,6 +78,7 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match arguments.get(1).map(String::as_str) {
         Some("trail") => runtime.block_on(trail::with_and_without(rounds)),
+        Some("exchange") => runtime.block_on(exchange::with_and_without(rounds)),
         Some("envoy") => runtime.block_on(envoy::beside_noop(rounds)),
         figure => runtime.block_on(measure(rounds, figure)),
     }
@@ -85,9 +88,7 @@ fn main() -> Result<(), Failure> {
 async fn measure(rounds: usize, wanted: Option<&str>) -> Result<(), Failure> {
     let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
     // What is measured is what calls cost, not when they are refused.
-    let server =
-        Server::start(&[UNSHARED, ("LANYARD_LIMITS__QUEUE_DELAY", "1s"), ("LANYARD_EXCHANGE__ENABLED", "true")])
-            .await?;
+    let server = Server::start(&[UNSHARED, ("LANYARD_LIMITS__QUEUE_DELAY", "1s")]).await?;
     let der = server.certificate()?;
     let tokens = issued_tokens(&server, TOKENS).await?;
     record_answers(&server, tokens.first().ok_or("no token")?, &der).await?;
@@ -163,22 +164,9 @@ async fn measure(rounds: usize, wanted: Option<&str>) -> Result<(), Failure> {
     if figures.is_empty() {
         return Err("there is no such section or figure".into());
     }
-    // Last: from then on each check leaves a receipt. Beside check_hash_vs_own it says what that costs.
-    leave_receipts(&server)?;
-    let left = compare(rounds, &proxy, &own, &checked_hash, &checked_hash, requests::checked_with_receipt).await?;
-    figures.add("check_receipt_vs_own", left);
     println!("an ES256 signature: {signature:.1} us, a verification: {verification:.1} us");
     figures.print();
     figures.write()
-}
-
-/// Lets the sample resource leave receipts.
-fn leave_receipts(server: &Server) -> Result<(), Failure> {
-    let sample = server.command(&["resource", "get", requests::AUDIENCE, "-o", "yaml"], "admin")?;
-    let file = server.folder().join("receipts.yaml");
-    std::fs::write(&file, format!("{sample}\nreceipts: {{exchangers: [spiffe://dev.internal/orders]}}\n"))?;
-    let file = file.to_str().ok_or("no path")?;
-    server.command(&["resource", "apply", "-f", file], "admin").map(drop)
 }
 
 /// Connections to one server.
