@@ -148,8 +148,7 @@ impl OAuthError {
         self
     }
 
-    /// A request that did not reach its endpoint, or whose parts cannot be read there. `None` if the status is no error
-    /// of the request.
+    /// A request that did not reach its endpoint, or whose parts cannot be read there. `None`: the status is no error of it.
     pub(super) fn of_the_framework(status: StatusCode) -> Option<Self> {
         let description = match status {
             StatusCode::NOT_FOUND => "there is no such endpoint here: the metadata names those that there are",
@@ -184,8 +183,7 @@ impl OAuthError {
         Self { challenge, ..self }
     }
 
-    /// The same error, whose description is a cause without the characters that a description may not have (RFC 6749
-    /// section 5.2).
+    /// The same error, described by a cause less the characters that a description may not have (RFC 6749 section 5.2).
     pub(super) fn caused_by(self, cause: String) -> Self {
         let plain = cause.chars().filter(|one| matches!(one, ' '..='~') && !matches!(one, '"' | '\\'));
         Self { description: Cow::Owned(plain.collect()), cause: Some(cause), ..self }

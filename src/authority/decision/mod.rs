@@ -23,6 +23,7 @@ mod question;
 mod request_headers;
 mod revocation;
 mod rotation;
+mod self_signed;
 mod steps;
 mod txn;
 mod txn_check;

@@ -18,6 +18,7 @@ use crate::authority::decision::exchange_error::ExchangeError;
 use crate::authority::decision::exchange_request::Exchanging;
 use crate::authority::decision::foreign::NOWHERE;
 use crate::authority::decision::foreign::brought;
+use crate::authority::decision::self_signed::self_signed;
 use crate::authority::decision::steps::Check;
 use crate::authority::decision::steps::Step;
 use crate::authority::decision::steps::Steps;
@@ -41,10 +42,6 @@ use crate::authority::tokens::Actors;
 use crate::authority::tokens::Ancestry;
 use crate::authority::tokens::SelfSignedClaims;
 use crate::authority::tokens::VerifiedTxnToken;
-
-/// How old a self-signed JWT may be, and how far ahead the clock of who signed it.
-const MAX_SELF_SIGNED_AGE: Duration = Duration::from_mins(5);
-const CLOCK_SKEW: Duration = Duration::from_secs(30);
 
 /// What a request for a transaction token is decided by.
 #[derive(Debug)]
@@ -148,7 +145,7 @@ fn txn_by_steps(asked: &TxnAsked<'_>, walk: &mut impl Walk) -> Result<TxnGrant, 
             stated(asked, who, terms, (subject, &scope), walk)
         }
         TxnSubject::SelfSigned(_) => {
-            let claims = self_signed(asked, &who.0, walk)?;
+            let claims = self_signed((asked.self_signed, asked.issuer), &who.0, *now, walk)?;
             let grant = stated(asked, who, terms, (claims.sub.as_str(), &scope), walk)?;
             let expires = grant.expires.min(claims.exp);
             lives(TxnGrant { expires, ..grant }, *now, walk)
@@ -252,36 +249,6 @@ fn foreign(
         expires: now.after(ttl(rule, asked.policy)).min(token.expires),
     };
     lives(grant, now, walk)
-}
-
-/// What a self-signed JWT says, if it is of this client, for this server, and of now.
-fn self_signed<'a>(
-    asked: &TxnAsked<'a>,
-    client_id: &ClientId,
-    walk: &mut impl Walk,
-) -> Result<&'a SelfSignedClaims, ExchangeError> {
-    let now = asked.exchanging.now;
-    walk.at(Check::Subject, || {
-        let found = match asked.self_signed {
-            Ok(Some(claims)) => format!("iss {}, iat {}, exp {}", claims.iss, claims.iat.0, claims.exp.0),
-            Ok(None) => String::new(),
-            Err(why) => why.to_string(),
-        };
-        (found, format!("a JWT of {client_id} for {}, signed with the key of its certificate", asked.issuer))
-    });
-    let claims = asked.self_signed?.ok_or(ExchangeError::RequestMalformed("what is to be exchanged is missing"))?;
-    let why = if claims.iss != client_id.as_str() {
-        DenyReason::WrongIssuer
-    } else if claims.aud.all() != [asked.issuer] {
-        DenyReason::WrongAudience
-    } else if now >= claims.exp || claims.iat < now.before(MAX_SELF_SIGNED_AGE) {
-        DenyReason::TokenExpired
-    } else if claims.iat > now.after(CLOCK_SKEW) {
-        DenyReason::TokenNotYetValid
-    } else {
-        return Ok(claims);
-    };
-    Err(ExchangeError::SubjectInvalid(why))
 }
 
 /// For whom the client names: itself, which what authenticated it proves, or another one that a rule lists.

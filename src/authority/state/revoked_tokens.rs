@@ -261,6 +261,7 @@ mod tests {
     use proptest::proptest;
 
     use super::*;
+    use crate::authority::state::revoked::Lifted;
 
     fn record(until: Option<u64>) -> RevocationRecord {
         RevocationRecord::new(Timestamp(1_800_000_000), "spiffe://prod.example/admin", until.map(Timestamp))
@@ -288,7 +289,7 @@ mod tests {
     fn what_cannot_be_said_in_short_is_kept_as_it_is() {
         let jti = "AAAAAAAAAAAAAAAAAAAAAA";
         let mut lifted = record(Some(1_800_003_600));
-        lifted.lifted = Some(Box::new(crate::authority::state::Lifted { at: Timestamp(1_800_000_060), by: None }));
+        lifted.lifted = Some(Box::new(Lifted { at: Timestamp(1_800_000_060), by: None }));
         let odd = [record(Some(0)), record(Some(u64::MAX)), record(Some(1 << 32)), lifted];
         let mut tokens = RevokedTokens::default();
         for (revision, record) in (1..).zip([record(None), record(Some(u32::MAX.into()))].into_iter().chain(odd)) {

@@ -19,7 +19,7 @@ use crate::authority::observe::AuditRecord;
 use crate::authority::observe::Grounds;
 use crate::authority::observe::Severity;
 use crate::authority::observe::beginning;
-use crate::authority::observe::fix;
+use crate::authority::observe::exchange_fix;
 use crate::authority::observe::record_in_span;
 use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
@@ -119,7 +119,7 @@ impl Authority {
             (ExchangeRefusal::InvalidGrant, "INVALID_GRANT"),
         ];
         let told_as = told_as.into_iter().find(|(told, _)| *told == refusal).map(|(_, code)| code);
-        let grounds = Grounds { steps, told_as, ..grounds(&sender, fix::of_exchange(error)) };
+        let grounds = Grounds { steps, told_as, ..grounds(&sender, exchange_fix::of_exchange(error)) };
         let (event, severity) = (AuditEvent::ExchangeRefused, Severity::Warn);
         let reference = self.refuse(event, severity, AuditOutcome::Denied, grounds, |record| {
             let audience = request.audience.join(" ");

@@ -31,6 +31,7 @@ use crate::authority::decision::WhyNot;
 use crate::authority::decision::exchange;
 use crate::authority::decision::explain_exchange;
 use crate::authority::evidence::EvidenceGrade;
+use crate::authority::observe::exchange_fix;
 use crate::authority::observe::fix;
 use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
@@ -174,7 +175,7 @@ fn terms(exchange: Exchange, view: &View) -> ExchangedTerms {
 fn why_not(error: ExchangeError, client_id: Option<&ClientId>, question: &ExchangeQuestion) -> WhyNot {
     let client = client_id.map_or("the client", ClientId::as_str);
     let cause = if let ExchangeError::NotGranted(error) = error { cause(error) } else { error.to_string() };
-    let fix = fix::naming(fix::of_exchange(error), client, "the certificate", &question.audience);
+    let fix = fix::naming(exchange_fix::of_exchange(error), client, "the certificate", &question.audience);
     WhyNot { code: error.code(), cause, fix }
 }
 
