@@ -220,7 +220,8 @@ mod tests {
             json!({ "sub": null }),
             json!({ "sub": "a", "act": null }),
             json!({ "sub": "a", "act": ["b"] }),
-            json!({ "sub": "a", "iss": "https://other.example" }),
+            json!({ "sub": "a", "iss": null }),
+            json!({ "sub": "a", "aud": "b" }),
         ] {
             assert_eq!(actors(bad.clone()), None, "{bad}");
         }

@@ -121,7 +121,7 @@ fn each_row_has_the_protocol_of_its_method_and_the_limits_that_go_with_it() {
         method.roles.contains(&Role::Admin) && !method.roles.contains(&Role::Workload) && is_read(method.name)
     });
     assert_eq!(those(|method| method.reads), reads);
-    assert_eq!(reads.len(), 17);
+    assert_eq!(reads.len(), 19);
     assert_eq!(those(|method| method.never_forwarded), ["/lanyard.v1.TokenService/AnnounceRotation"]);
     assert_eq!(those(|method| method.signed_on_request), ["/oauth2/introspect"]);
 }
@@ -141,6 +141,8 @@ fn an_auditor_reads_and_a_revoker_revokes_and_neither_may_do_more() {
         "/lanyard.v1.ExplanationService/ReportResource",
         "/lanyard.v1.ExplanationService/SimulateResource",
         "/lanyard.v1.KeyService/ListSigningKeys",
+        "/lanyard.v1.ProposalService/GetProposal",
+        "/lanyard.v1.ProposalService/ListProposals",
         "/lanyard.v1.RegistryService/GetClient",
         "/lanyard.v1.RegistryService/GetGrant",
         "/lanyard.v1.RegistryService/GetProtectedResource",

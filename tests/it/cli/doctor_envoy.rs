@@ -181,6 +181,8 @@ fn other_configurations_without_a_fault_are_left_alone() {
         "X-Lanyard-Scope",
         "x-lanyard-binding",
         "x-lanyard-receipt",
+        "x-lanyard-txn",
+        "x-lanyard-txn-subject",
     ];
     let secret = json!([{"name": "default", "sds_config": {"ads": {}}}]);
     let prefix = json!([{"remove_on_match": {"key_matcher": {"prefix": "x-lanyard-"}}}]);

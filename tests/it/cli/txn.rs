@@ -10,6 +10,7 @@ use crate::support::dev::Files;
 use crate::support::mint::part;
 use crate::support::process::Finished;
 use crate::support::process::lanyard;
+use crate::support::process::run;
 use crate::support::process::run_with;
 use crate::support::process::text;
 use crate::support::server::Setup;
@@ -65,7 +66,7 @@ fn a_job_gets_a_transaction_token_for_itself_by_hand_and_narrows_it() {
     assert_eq!((&narrowed["token_type"], &narrowed["scope"]), (&json!("N_A"), &json!("nightly.report")));
     assert_eq!(narrowed["issued_token_type"], "urn:ietf:params:oauth:token-type:txn_token");
     assert_eq!(part(narrowed["access_token"].as_str().unwrap(), 1)["txn"], claims["txn"]);
-    let (shown, _) = with_code(files.run("job", &["token", "inspect", &kept]), 0);
+    let (shown, _) = with_code(run(lanyard().args(["token", "inspect", &kept])), 0);
     assert!(shown.contains("a transaction token: it is bound to no certificate"), "{shown}");
     assert!(shown.contains(r#"{"batch":["a",7]}"#), "{shown}");
     // What no rule lists, and what is no object.

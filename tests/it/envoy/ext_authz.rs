@@ -49,7 +49,9 @@ async fn the_rightful_use_goes_through_and_says_who_calls() {
     ];
     let expected = Answer::Through {
         set: set.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        removed: ["x-lanyard-actor", "x-lanyard-receipt"].map(ToOwned::to_owned).to_vec(),
+        removed: ["x-lanyard-actor", "x-lanyard-receipt", "x-lanyard-txn", "x-lanyard-txn-subject"]
+            .map(ToOwned::to_owned)
+            .to_vec(),
         response: [].into(),
     };
     assert_eq!(answer(&response), expected);
@@ -213,7 +215,10 @@ async fn raw_headers_are_read_too_and_a_repeated_one_is_seen() {
     let forged: [(&str, &[u8]); 2] = [("x-lanyard-client-id", b"root"), ("X_Lanyard_Subject", b"\xff")];
     let Answer::Through { set, removed, .. } = server.check(raw(fine(), &forged)).await else { panic!() };
     assert_eq!(set["x-lanyard-client-id"], "spiffe://prod.example/checkout");
-    assert_eq!(removed, ["X_Lanyard_Subject", "x-lanyard-actor", "x-lanyard-receipt"]);
+    assert_eq!(
+        removed,
+        ["X_Lanyard_Subject", "x-lanyard-actor", "x-lanyard-receipt", "x-lanyard-txn", "x-lanyard-txn-subject"]
+    );
     let public = raw(Asked::anonymous().to("GET", "/healthz"), &forged);
     let Answer::Through { set, removed, .. } = server.check(public).await else { panic!() };
     assert!(set.is_empty() && forged.iter().all(|(name, _)| removed.iter().any(|one| one == name)), "{removed:?}");
@@ -244,6 +249,8 @@ async fn no_header_of_ours_that_a_client_sent_reaches_the_resource() {
             "x-lanyard-actor",
             "x-lanyard-receipt",
             "x-lanyard-role",
+            "x-lanyard-txn",
+            "x-lanyard-txn-subject",
             "x-lanyard_scope",
             "x_lanyard_subject",
         ],
@@ -291,7 +298,10 @@ async fn a_public_route_needs_nothing_and_its_neighbours_do() {
 async fn the_token_is_taken_out_where_the_resource_is_not_to_have_it() {
     let (server, checkout, token) = shop(|resource| resource.remove_authorization = true).await;
     let Answer::Through { removed, .. } = server.check(Asked::with(&token, &checkout)).await else { panic!("denied") };
-    assert_eq!(removed, ["authorization", "x-lanyard-actor", "x-lanyard-receipt"]);
+    assert_eq!(
+        removed,
+        ["authorization", "x-lanyard-actor", "x-lanyard-receipt", "x-lanyard-txn", "x-lanyard-txn-subject"]
+    );
 }
 
 #[tokio::test]
@@ -303,7 +313,8 @@ async fn a_token_without_scopes_leaves_no_scope_of_the_clients_behind() {
     let token = server.token(&bare).await;
     let asked = Asked::with(&token, &bare).to("GET", "/whoami").header("x-lanyard-scope", "orders.admin");
     let Answer::Through { set, removed, .. } = server.check(asked).await else { panic!("denied") };
-    let gone = ["x-lanyard-actor", "x-lanyard-receipt", "x-lanyard-scope"].map(ToOwned::to_owned);
+    let gone = ["x-lanyard-actor", "x-lanyard-receipt", "x-lanyard-scope", "x-lanyard-txn", "x-lanyard-txn-subject"]
+        .map(ToOwned::to_owned);
     assert_eq!((set.contains_key("x-lanyard-scope"), removed), (false, gone.to_vec()));
     assert_eq!(server.check(Asked::with(&token, &bare)).await.reason(), "INSUFFICIENT_SCOPE");
 }
