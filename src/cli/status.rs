@@ -60,6 +60,7 @@ pub(in crate::cli) fn explain(status: &Status, needs: Needs) -> CommandError {
     CommandError::new(format!("{message} ({name})"), next).with_code(name).with_reference(reference)
 }
 
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
     Some(match (reason?, needs) {
         ("INVALID_CLIENT", _) => {

@@ -154,12 +154,11 @@ impl Outgoing {
     }
 }
 
+/// An issuer, and where its keys are: a file, or a URL.
+type WithKeys = (TrustedIssuer, (Option<PathBuf>, Option<String>));
+
 impl Incoming {
-    fn resolve(
-        self,
-        own: &str,
-        token_endpoint: &str,
-    ) -> Result<(TrustedIssuer, (Option<PathBuf>, Option<String>)), ConfigError> {
+    fn resolve(self, own: &str, token_endpoint: &str) -> Result<WithKeys, ConfigError> {
         if !is_subject_issuer(&self.issuer) {
             return Err(value("chaining.from.issuer", "must be the iss of the other authorization server's grants"));
         }

@@ -42,13 +42,14 @@ fn saying(refusal: CheckRefusal) -> Saying {
         CheckRefusal::Denied(_) => token(401, Code::Unauthenticated, Some("invalid_token")),
         CheckRefusal::TokenMissing => token(401, Code::Unauthenticated, None),
         CheckRefusal::AuthorizationMalformed => token(400, Code::InvalidArgument, Some("invalid_request")),
-        CheckRefusal::EvidenceMalformed(_) | CheckRefusal::PathNotCanonical | CheckRefusal::RequestMalformed => {
-            other(400, Code::InvalidArgument)
-        }
+        CheckRefusal::EvidenceMalformed(_)
+        | CheckRefusal::PathNotCanonical
+        | CheckRefusal::RequestMalformed
+        | CheckRefusal::TxnTokenMalformed
+        | CheckRefusal::TxnContextRefused => other(400, Code::InvalidArgument),
         CheckRefusal::ResourceUnknown | CheckRefusal::RouteUnknown | CheckRefusal::NotAProxy => {
             other(403, Code::PermissionDenied)
         }
-        CheckRefusal::TxnTokenMalformed | CheckRefusal::TxnContextRefused => other(400, Code::InvalidArgument),
         // A new access token would not help.
         CheckRefusal::TxnTokenMissing
         | CheckRefusal::TxnTokenInvalid

@@ -94,6 +94,7 @@ pub(super) fn write(checked: &CheckAnswer, answer: &mut Writer<'_>) -> RequestOu
 }
 
 /// The request, or the denial of a check that describes none.
+#[expect(clippy::result_large_err, reason = "it is the answer, and goes on by value")]
 fn readable<'a, 'b>(
     authority: &Authority,
     caller: &Caller,

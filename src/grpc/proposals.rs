@@ -40,8 +40,8 @@ impl ProposalService for Services {
         let seen = self.authority.seen_proposal(caller(&extensions)?, &id).await;
         let (SeenProposal { record, is_outdated }, states) = seen.map_err(|error| status::proposal_error(&error))?;
         let change = match states {
-            ProposedStates::Client(change) => messages::change_of_client(change),
-            ProposedStates::Resource(change) => messages::change_of_resource(change),
+            ProposedStates::Client(change) => messages::change_of_client(*change),
+            ProposedStates::Resource(change) => messages::change_of_resource(*change),
             ProposedStates::Grant(change) => messages::change_of_grant(change),
             ProposedStates::State(change) => messages::change_of_state(change, String::clone),
         };

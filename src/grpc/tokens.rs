@@ -206,13 +206,9 @@ async fn exchange(
         TokenType::JwtGrant if parts.is_for_jwt_grant() => {
             return chaining::issue(authority, caller, request, parts.unsigned_json).await;
         }
-        TokenType::JwtGrant => {
-            let status = malformed("subject", "or the context and details go only with a transaction token");
-            return Err(unreadable_exchange(authority, &caller, &status));
-        }
         TokenType::TxnToken => return txn::issue(authority, caller, request, parts).await,
         TokenType::Unspecified | TokenType::AccessToken if parts.is_empty() => {}
-        TokenType::Unspecified | TokenType::AccessToken => {
+        TokenType::Unspecified | TokenType::AccessToken | TokenType::JwtGrant => {
             let status = malformed("subject", "or the context and details go only with a transaction token");
             return Err(unreadable_exchange(authority, &caller, &status));
         }

@@ -141,6 +141,6 @@ mod tests {
 
     #[test]
     fn a_pattern_has_one_star_at_most_and_is_about_something() {
-        assert_eq!(["", "*", "a*b*"].map(|text| NamePattern::parse(text)), [None, None, None]);
+        assert_eq!(["", "*", "a*b*"].map(NamePattern::parse), [None, None, None]);
     }
 }

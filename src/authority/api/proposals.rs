@@ -59,11 +59,13 @@ impl Authority {
         }
         let is_outdated = self.is_outdated(&record).await?;
         let states = match record.kind {
-            ControlledKind::Client => ProposedStates::Client(self.proposed::<ClientRegistration>(&record)?),
+            ControlledKind::Client => ProposedStates::Client(Box::new(self.proposed::<ClientRegistration>(&record)?)),
             ControlledKind::Resource if record.change == ProposedChange::Forget => {
                 ProposedStates::State(change(&record, Some("deleted".to_owned()), None))
             }
-            ControlledKind::Resource => ProposedStates::Resource(self.proposed::<ProtectedResource>(&record)?),
+            ControlledKind::Resource => {
+                ProposedStates::Resource(Box::new(self.proposed::<ProtectedResource>(&record)?))
+            }
             ControlledKind::Grant => ProposedStates::Grant(self.proposed::<TeamGrant>(&record)?),
             ControlledKind::SigningKey => ProposedStates::State(change(&record, None, Some("next".to_owned()))),
             ControlledKind::Revocation => {

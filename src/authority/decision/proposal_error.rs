@@ -78,7 +78,20 @@ impl From<RegistryError> for ProposalError {
             | RegistryError::Exists(_)
             | RegistryError::NotFound(_)
             | RegistryError::NotDeleted => Self::Outdated,
-            error => Self::Registry(error),
+            error @ (RegistryError::Invalid(_)
+            | RegistryError::IdentityTaken(_)
+            | RegistryError::AuthorityTaken { .. }
+            | RegistryError::Covered(_)
+            | RegistryError::Deleted
+            | RegistryError::EtagMissing(_)
+            | RegistryError::InvalidPageToken
+            | RegistryError::TooLarge(_)
+            | RegistryError::TooNew { .. }
+            | RegistryError::FeatureNotEnabled { .. }
+            | RegistryError::ReplicaTooOld(_)
+            | RegistryError::NotGranted(_)
+            | RegistryError::Held(_)
+            | RegistryError::Unavailable) => Self::Registry(error),
         }
     }
 }

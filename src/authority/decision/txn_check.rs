@@ -96,13 +96,16 @@ impl From<TxnFault> for DenyReason {
     }
 }
 
+/// A JSON object.
+type Object = Map<String, Value>;
+
 /// `tctx` and `rctx` of the transaction token that the check of a request mints.
 pub(in crate::authority) fn minted_context(
     minted: &MintedTxn,
     route: &Route,
     request: &CheckRequest<'_>,
     policy: &TxnTokenPolicy,
-) -> Result<(Map<String, Value>, Map<String, Value>), CheckRefusal> {
+) -> Result<(Object, Object), CheckRefusal> {
     let path = RequestPath::parse(request.path).map_err(|_| CheckRefusal::PathNotCanonical)?;
     let details = minted.details(&path).ok_or(CheckRefusal::TxnContextRefused)?;
     if request.method.len() > MAX_METHOD_BYTES {

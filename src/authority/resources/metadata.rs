@@ -14,6 +14,7 @@ use crate::authority::scope::list_comma;
 /// A protected resource as operators write it. It is stored and returned in this form.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a member of the document")]
 pub struct ResourceMetadata {
     /// The resource indicator (RFC 8707), which is the name of the resource.
     pub audience: String,

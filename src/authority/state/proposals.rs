@@ -158,9 +158,9 @@ pub struct SeenProposal {
 #[derive(Clone, Debug)]
 pub enum ProposedStates {
     /// A client.
-    Client(RegistrationChange<ClientMetadata>),
+    Client(Box<RegistrationChange<ClientMetadata>>),
     /// A protected resource.
-    Resource(RegistrationChange<ResourceMetadata>),
+    Resource(Box<RegistrationChange<ResourceMetadata>>),
     /// A grant.
     Grant(RegistrationChange<GrantMetadata>),
     /// What has a state and no registration.

@@ -92,7 +92,7 @@ impl Registered {
         let delegated = target.and_then(|target| target.delegated.as_ref());
         match (target, delegated, holder) {
             (None, ..) => {
-                fault(Fault::ExchangeNotAccepted, "comes to nothing: no such resource is registered".to_owned())
+                fault(Fault::ExchangeNotAccepted, "comes to nothing: no such resource is registered".to_owned());
             }
             (Some(_), None, _) => {
                 fault(

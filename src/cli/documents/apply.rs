@@ -116,7 +116,7 @@ pub(in crate::cli) async fn run<K: Registered>(
     for note in K::contradictions(&mut registry, is_applied).await? {
         output::note(&note);
     }
-    waiting(proposed(&written))
+    waiting(&proposed(&written))
 }
 
 /// Has the server validate documents, and shows how far it is.
@@ -309,8 +309,8 @@ pub(in crate::cli::documents) fn proposed_lines(lines: &[Line]) -> Vec<String> {
 }
 
 /// The error that changes wait for a second admin, if any do.
-pub(in crate::cli::documents) fn waiting(proposals: Vec<String>) -> Result<(), CommandError> {
-    if proposals.is_empty() { Ok(()) } else { Err(waiting::waiting(&proposals)) }
+pub(in crate::cli::documents) fn waiting(proposals: &[String]) -> Result<(), CommandError> {
+    if proposals.is_empty() { Ok(()) } else { Err(waiting::waiting(proposals)) }
 }
 
 /// How many documents came to which result, where there are several.

@@ -101,7 +101,7 @@ pub(in crate::cli) async fn run(arguments: ApplyAllArguments, format: Format) ->
         proposals.extend(kept.into_iter().map(|(_, proposal)| proposal));
         print_lines(written.lines, Mode::Write, format)?;
         print_warnings(&warned);
-        return waiting(proposals);
+        return waiting(&proposals);
     };
     let mut kept = undo(&mut registry, changed_resources).await;
     kept.extend(undo(&mut registry, changed_clients).await);

@@ -354,5 +354,5 @@ async fn roll_back_to<K: Registered>(
             output::print(&diff::line(difference))?;
         }
     }
-    waiting(proposed(&applied))
+    waiting(&proposed(&applied))
 }

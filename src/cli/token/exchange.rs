@@ -128,11 +128,9 @@ pub(in crate::cli) async fn run(arguments: ExchangeArguments, format: Format) ->
 
 /// The JSON object of an option.
 fn object(option: &str, input: TokenInput) -> Result<Struct, CommandError> {
-    match json::parse(input.read()?.as_bytes()) {
-        Ok(Value::Object(object)) => Ok(json_struct(&object)),
-        Ok(_) | Err(_) => {
-            let problem = format!("{option} is no JSON object without duplicate members");
-            Err(CommandError::new(problem, "give an object, such as '{\"order\":\"17\"}', or @FILE with one"))
-        }
-    }
+    let Ok(Value::Object(object)) = json::parse(input.read()?.as_bytes()) else {
+        let problem = format!("{option} is no JSON object without duplicate members");
+        return Err(CommandError::new(problem, "give an object, such as '{\"order\":\"17\"}', or @FILE with one"));
+    };
+    Ok(json_struct(&object))
 }

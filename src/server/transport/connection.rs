@@ -62,17 +62,15 @@ pub(in crate::server) async fn serve(
             drop(place);
             if let Door::Forwarded(forwarded_service) = &*door {
                 let end = end(limits.max_age, stages);
-                let server = (authority, thread);
-                Box::pin(serve_local(stream, Arc::clone(forwarded_service), info, server, end)).await;
+                let service = Arc::clone(forwarded_service);
+                Box::pin(serve_local(stream, service, info, (authority, thread), end)).await;
             }
             return;
         }
     };
-    let Ok(mut stream) = TcpStream::from_std(stream) else { return };
     // Responses are small and complete, so waiting for more data only delays them.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
+    let undelayed = |stream: TcpStream| stream.set_nodelay(true).map(|()| stream);
+    let Ok(mut stream) = TcpStream::from_std(stream).and_then(undelayed) else { return };
     let end = end(limits.max_age_of(info.remote), stages);
     let deadline = Instant::now() + limits.handshake;
     if door.is_tls() {
@@ -81,11 +79,10 @@ pub(in crate::server) async fn serve(
             Err(why) => return record_refusal(&why, None, info, &authority),
         }
     }
-    let remote = info.remote;
     match &*door {
         Door::Mutual(router) => {
             let finish = |hello| acceptor.mutual(hello);
-            match Box::pin(gate.shake_hands(stream, remote, place, deadline, finish)).await {
+            match Box::pin(gate.shake_hands(stream, info.remote, place, deadline, finish)).await {
                 Ok((stream, peer)) => {
                     let (http2, peer) = (http2(&stream), peer.map(Arc::new));
                     match thread.open(&authority, peer.as_deref(), info, &reserve) {
@@ -111,23 +108,23 @@ pub(in crate::server) async fn serve(
                 return;
             };
             let finish = |hello| acceptor.only_for(id.clone(), hello);
-            match Box::pin(gate.shake_hands(stream, remote, place, deadline, finish)).await {
+            match Box::pin(gate.shake_hands(stream, info.remote, place, deadline, finish)).await {
                 Ok((stream, terminator)) => {
                     let peers = Peers::Forwarded(Arc::clone(forwarded_service), Some(Arc::new(terminator)));
-                    let http2 = http2(&stream);
-                    Box::pin(serve_guarded(http2, stream, peers, info, (authority, thread), end)).await;
+                    let server = (authority, thread);
+                    Box::pin(serve_guarded(http2(&stream), stream, peers, info, server, end)).await;
                 }
                 Err(refusal) => Box::pin(refuse(refusal, info, &authority)).await,
             }
         }
         Door::ServerOnly(router) => {
             let finish = |hello| acceptor.server_only(hello);
-            match Box::pin(gate.shake_hands(stream, remote, place, deadline, finish)).await {
+            match Box::pin(gate.shake_hands(stream, info.remote, place, deadline, finish)).await {
                 Ok(stream) => {
                     let http2 = http2(&stream);
                     match thread.open(&authority, None, info, &reserve) {
                         Ok(opened) => {
-                            let place = gate.enter(remote);
+                            let place = gate.enter(info.remote);
                             departure = place.departure();
                             let (asks, asked) = watch::channel(false);
                             let end = until_superseded(end, Arc::clone(&opened));

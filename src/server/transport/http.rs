@@ -147,7 +147,7 @@ impl<C: Future, S: AsyncWrite + Unpin> Serving<'_, C, S> {
             }
             match stream.poll_send(context) {
                 Poll::Ready(Ok(())) if !*over => Poll::Pending,
-                sent => sent.map(drop),
+                sent @ (Poll::Ready(_) | Poll::Pending) => sent.map(drop),
             }
         })
     }
