@@ -20,7 +20,7 @@ use tonic_health::pb::health_server::HealthServer;
 pub type Readiness = watch::Receiver<bool>;
 
 /// The services with a health status. The empty name means the server as a whole.
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 10] = [
     "",
     "envoy.service.auth.v3.Authorization",
     "lanyard.v1.AdminService",
@@ -28,6 +28,7 @@ const SERVICES: [&str; 9] = [
     "lanyard.v1.DecisionService",
     "lanyard.v1.ExplanationService",
     "lanyard.v1.KeyService",
+    "lanyard.v1.ProposalService",
     "lanyard.v1.RegistryService",
     "lanyard.v1.TokenService",
 ];
