@@ -62,8 +62,8 @@
 {{- fail "keyEncryptionKey.existingSecret: name the Secret with the key-encryption key, 32 bytes of base64 (`openssl rand -base64 32`); for a trial, keyEncryptionKey.create=true" }}
 {{- end }}
 
-{{- if and $values.certificates.secret (or $values.registrations.clients $values.registrations.resources) (not $values.registrations.admin.secret) }}
-{{- fail "registrations.admin.secret: name the Secret with an admin's certificate: the Job that applies registrations.clients and registrations.resources presents it" }}
+{{- if and $values.certificates.secret (or $values.registrations.clients $values.registrations.resources $values.registrations.grants) (not $values.registrations.admin.secret) }}
+{{- fail "registrations.admin.secret: name the Secret with an admin's certificate: the Job that applies registrations.clients, registrations.resources and registrations.grants presents it" }}
 {{- end }}
 
 {{- if and $values.serviceMonitor.enabled $values.networkPolicy.enabled (not $values.networkPolicy.ops) }}
