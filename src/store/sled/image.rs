@@ -355,7 +355,9 @@ mod tests {
         };
         let [first, second, third, rest @ ..] = &*image.places else { panic!("it has few blocks") };
         let mut changed = [BEGIN, block(first), block(third), block(second)].concat();
-        rest.iter().for_each(|place| changed.extend_from_slice(block(place)));
+        for place in rest {
+            changed.extend_from_slice(block(place));
+        }
         assert_eq!(changed.len(), whole.len());
         fs::write(&path, changed).unwrap();
         assert!(read(directory.path(), &ledger).is_none());

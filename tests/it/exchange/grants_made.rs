@@ -204,9 +204,9 @@ fn who_may_go_where_for_whom_is_what_the_configuration_says() {
         ("TARGET_NOT_IN_RULES", "TARGET_NOT_IN_RULES", |target| target.issuer.push('/')),
     ];
     for (number, (of_receipt, of_itself, change)) in changes.into_iter().enumerate() {
-        let mut changed = target();
-        change(&mut changed);
-        let shop = shop_with(vec![changed], "effect");
+        let mut partner = target();
+        change(&mut partner);
+        let shop = shop_with(vec![partner], "effect");
         assert_eq!(reason(&shop, "checkout", &asking(&receipt(&shop))), of_receipt, "{number}");
         let expected = of_itself.strip_prefix("partner.self").unwrap_or(of_itself);
         assert_eq!(reason(&shop, "checkout", &itself("checkout")), expected, "{number}");

@@ -194,8 +194,8 @@ fn a_self_signed_subject_is_signed_with_the_key_of_the_connection_by_and_for_who
     let authority = &shop.fixture.authority;
     let request = asking(TxnSubject::SelfSigned(text.clone()));
     assert!(!format!("{request:?}").contains(&text));
-    let issued = ready(authority.issue_txn_token(&authority.as_caller(&shop.peer("worker")), &request)).unwrap();
-    assert_eq!(claims(&issued.access_token)["exp"], NOW.0 + 20);
+    let made = ready(authority.issue_txn_token(&authority.as_caller(&shop.peer("worker")), &request)).unwrap();
+    assert_eq!(claims(&made.access_token)["exp"], NOW.0 + 20);
     shop.fixture.clock.set(Timestamp(NOW.0 + 20));
     assert_eq!(ask(text), "SUBJECT_INVALID");
 }

@@ -257,7 +257,10 @@ fn a_misspelt_variable_is_refused_and_the_near_name_is_offered() {
         checked.refused(&format!("error: the environment: {variable}: unknown variable, did you mean {meant}"), "");
     }
     let far = check(&setup, &[("LANYARD_SOMETHING__ELSE", "x")]);
-    far.refused("LANYARD_SOMETHING__ELSE: unknown variable, expected LANYARD_ and one of AUDIT, DEV, ", "");
+    far.refused(
+        "LANYARD_SOMETHING__ELSE: unknown variable, expected LANYARD_ and one of AUDIT, CHAINING, DEV, DUAL_CONTROL, ",
+        "",
+    );
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn beat(fixture: &TestAuthority, name: &str, heartbeat: Option<&[u8]>) {
 /// That of a version that reads resources up to this schema, and of each other kind the first, or all up to 99.
 fn heartbeat(version: &str, resources: u32) -> Vec<u8> {
     let reads = if resources == 99 {
-        json!({ "/clients/": 99, "/resources/": 99, "/grants/": 99, "/receipt-keys/": 99 })
+        json!({ "/clients/": 99, "/resources/": 99, "/grants/": 99, "/receipt-keys/": 99, "/proposals/": 99 })
     } else {
         json!({ "/clients/": 1, "/resources/": resources })
     };
