@@ -37,8 +37,18 @@ fn saying(refusal: CheckRefusal) -> Saying {
         CheckRefusal::Denied(DenyReason::InsufficientScope) => {
             token(403, Code::PermissionDenied, Some("insufficient_scope"))
         }
-        // A new token would not help.
-        CheckRefusal::Denied(DenyReason::ResourceSuspended) => other(403, Code::PermissionDenied),
+        // A new access token would not help.
+        CheckRefusal::Denied(DenyReason::ResourceSuspended)
+        | CheckRefusal::ResourceUnknown
+        | CheckRefusal::RouteUnknown
+        | CheckRefusal::NotAProxy
+        | CheckRefusal::TxnTokenMissing
+        | CheckRefusal::TxnTokenInvalid
+        | CheckRefusal::TxnTokenForeign
+        | CheckRefusal::TxnTokenExpired
+        | CheckRefusal::TxnTokenRevoked
+        | CheckRefusal::TxnScopeMissing
+        | CheckRefusal::TxnTokenSeen => other(403, Code::PermissionDenied),
         CheckRefusal::Denied(_) => token(401, Code::Unauthenticated, Some("invalid_token")),
         CheckRefusal::TokenMissing => token(401, Code::Unauthenticated, None),
         CheckRefusal::AuthorizationMalformed => token(400, Code::InvalidArgument, Some("invalid_request")),
@@ -47,17 +57,6 @@ fn saying(refusal: CheckRefusal) -> Saying {
         | CheckRefusal::RequestMalformed
         | CheckRefusal::TxnTokenMalformed
         | CheckRefusal::TxnContextRefused => other(400, Code::InvalidArgument),
-        CheckRefusal::ResourceUnknown | CheckRefusal::RouteUnknown | CheckRefusal::NotAProxy => {
-            other(403, Code::PermissionDenied)
-        }
-        // A new access token would not help.
-        CheckRefusal::TxnTokenMissing
-        | CheckRefusal::TxnTokenInvalid
-        | CheckRefusal::TxnTokenForeign
-        | CheckRefusal::TxnTokenExpired
-        | CheckRefusal::TxnTokenRevoked
-        | CheckRefusal::TxnScopeMissing
-        | CheckRefusal::TxnTokenSeen => other(403, Code::PermissionDenied),
         CheckRefusal::TxnTokenNotMinted => other(503, Code::Unavailable),
         CheckRefusal::Overloaded | CheckRefusal::Unable => other(503, Code::ResourceExhausted),
     }

@@ -42,7 +42,7 @@ impl ProposalService for Services {
         let change = match states {
             ProposedStates::Client(change) => messages::change_of_client(*change),
             ProposedStates::Resource(change) => messages::change_of_resource(*change),
-            ProposedStates::Grant(change) => messages::change_of_grant(change),
+            ProposedStates::Grant(change) => messages::change_of_grant(*change),
             ProposedStates::State(change) => messages::change_of_state(change, String::clone),
         };
         Ok(Response::new(Proposal { change: Some(change), outdated: is_outdated, ..listed(&record) }))

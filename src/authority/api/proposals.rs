@@ -66,7 +66,7 @@ impl Authority {
             ControlledKind::Resource => {
                 ProposedStates::Resource(Box::new(self.proposed::<ProtectedResource>(&record)?))
             }
-            ControlledKind::Grant => ProposedStates::Grant(self.proposed::<TeamGrant>(&record)?),
+            ControlledKind::Grant => ProposedStates::Grant(Box::new(self.proposed::<TeamGrant>(&record)?)),
             ControlledKind::SigningKey => ProposedStates::State(change(&record, None, Some("next".to_owned()))),
             ControlledKind::Revocation => {
                 ProposedStates::State(change(&record, Some(format!("revoked: {}", record.name)), None))

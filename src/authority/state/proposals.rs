@@ -162,7 +162,7 @@ pub enum ProposedStates {
     /// A protected resource.
     Resource(Box<RegistrationChange<ResourceMetadata>>),
     /// A grant.
-    Grant(RegistrationChange<GrantMetadata>),
+    Grant(Box<RegistrationChange<GrantMetadata>>),
     /// What has a state and no registration.
     State(RegistrationChange<String>),
 }

@@ -1,4 +1,4 @@
-//! Records as JSON. It is what serde_json prints, which looks at each byte of a text by itself: that took longer than the hash
+//! Records as JSON. It is what `serde_json` prints, which looks at each byte of a text by itself: that took longer than the hash
 //! of the line.
 
 use std::convert::Infallible;

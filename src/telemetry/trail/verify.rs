@@ -211,7 +211,7 @@ struct Break<'a> {
 
 impl Break<'_> {
     /// What is missing here, if these gaps say that it was not delivered: in one piece, or in several that follow one another.
-    fn told<'g>(&self, gaps: impl Iterator<Item = &'g Gap> + Clone) -> Option<Vec<Lost>> {
+    fn told<'g>(&self, gaps: &(impl Iterator<Item = &'g Gap> + Clone)) -> Option<Vec<Lost>> {
         let (mut at, mut told) = (&self.before, Vec::new());
         // No more pieces than gaps: what was forged may lead in a circle.
         for _ in gaps.clone() {
@@ -284,14 +284,14 @@ fn chain_of<'a>(
         before = Some((sequence, hash));
     }
     for found in breaks {
-        if let Some(told) = found.told(gaps.iter().filter(|gap| gap.destination == from)) {
+        if let Some(told) = found.told(&gaps.iter().filter(|gap| gap.destination == from)) {
             chain.not_copied.extend(told);
             continue;
         }
         let of_another = gaps.iter().filter(|gap| gap.destination != from);
         let is_anothers = of_another.clone().any(|gap| {
             let destination = &gap.destination;
-            found.told(of_another.clone().filter(|gap| gap.destination == *destination)).is_some()
+            found.told(&of_another.clone().filter(|gap| gap.destination == *destination)).is_some()
         });
         let problem = if is_anothers {
             "the records before this one are missing, and it was another destination that did not get them"
