@@ -7,6 +7,7 @@ use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::registration::ExchangeRuleMetadata;
 use lanyard::authority::resources::ReceiptsMetadata;
 use lanyard::authority::resources::ResourceMetadata;
+use lanyard::authority::tokens::ReceiptId;
 use lanyard::authority::tokens::Redemption;
 use tonic::Code;
 
@@ -55,7 +56,7 @@ fn what_is_remembered_of_receipts_is_bounded() {
     };
     let mut redeem_all = || {
         for number in 0..MOST * 3 / 2 {
-            one.receipt.jti = number.to_string().into();
+            one.receipt.jti = ReceiptId(u128::from(number).to_be_bytes());
             authority.record_receipt_redeemed(&caller, &one, &redemption);
         }
     };
