@@ -1,5 +1,7 @@
 //! What `lanyard doctor` finds in what is registered of token exchange, each beside the nearest that is in order.
 
+use std::slice::from_ref;
+
 use lanyard::authority::registration::CLIENTS;
 use lanyard::authority::registration::ClientMetadata;
 use lanyard::authority::resources::RESOURCES;
@@ -97,21 +99,21 @@ async fn rules_that_come_to_nothing_are_found_and_those_that_do_not_are_not() {
     let fixture = fixture(PROXY);
     let [checkout, orders, actor] = [CHECKOUT, ORDERS, ACTOR].map(ToOwned::to_owned);
     let good = [checkout.clone(), orders.clone()];
-    assert_eq!(found(&fixture, &good, &[actor.clone()]).await, Vec::<String>::new());
+    assert_eq!(found(&fixture, &good, from_ref(&actor)).await, Vec::<String>::new());
     // The target is not registered, takes none, or none of this client.
     let [not_accepted, without] = ["EXCHANGE_NOT_ACCEPTED", "EXCHANGE_WITHOUT_RECEIPTS"];
-    assert_eq!(found(&fixture, &[checkout.clone()], &[actor.clone()]).await, [not_accepted]);
+    assert_eq!(found(&fixture, from_ref(&checkout), from_ref(&actor)).await, [not_accepted]);
     for orders in
         ["audience: https://orders.example\nscope: orders.read\n".to_owned(), ORDERS.replace("shop/*", "shop/other")]
     {
-        assert_eq!(found(&fixture, &[checkout.clone(), orders], &[actor.clone()]).await, [not_accepted]);
+        assert_eq!(found(&fixture, &[checkout.clone(), orders], from_ref(&actor)).await, [not_accepted]);
     }
     // No receipts are left, or none for this client; where the rule asks for none, none are missing.
     let none = "audience: https://checkout.example\nscope: checkout.submit\n".to_owned();
-    assert_eq!(found(&fixture, &[none.clone(), orders.clone()], &[actor.clone()]).await, [without]);
-    assert_eq!(found(&fixture, &[orders.clone()], &[actor.clone()]).await, [without]);
+    assert_eq!(found(&fixture, &[none.clone(), orders.clone()], from_ref(&actor)).await, [without]);
+    assert_eq!(found(&fixture, from_ref(&orders), from_ref(&actor)).await, [without]);
     let others = CHECKOUT.replace("shop/checkout'", "web/*'");
-    assert_eq!(found(&fixture, &[others, orders.clone()], &[actor.clone()]).await, [without]);
+    assert_eq!(found(&fixture, &[others, orders.clone()], from_ref(&actor)).await, [without]);
     let asks_for_none = with(ACTOR, "    presentation: none");
     assert_eq!(found(&fixture, &[none, orders.clone()], &[asks_for_none]).await, Vec::<String>::new());
     // The resource takes weaker evidence than the rule. A rule without the grant type is no rule.
@@ -126,7 +128,7 @@ async fn exchangers_that_are_registered_nowhere_are_found_and_patterns_are_not()
     let fixture = fixture(PROXY);
     let [orders, actor] = [ORDERS, ACTOR].map(ToOwned::to_owned);
     let two = CHECKOUT.replace("checkout']", "checkout', other]");
-    let seen = found(&fixture, &[two.clone(), orders.clone()], &[actor.clone()]).await;
+    let seen = found(&fixture, &[two.clone(), orders.clone()], from_ref(&actor)).await;
     assert_eq!(seen, ["EXCHANGER_NOT_REGISTERED"]);
     let other = "client_id: other\ntoken_endpoint_auth_method: tls_client_auth\ntls_client_auth_san_dns: other.example\nclient_ca: partner\n\
                  audience: ['https://orders.example']\n";
@@ -158,12 +160,12 @@ async fn identities_that_front_what_is_not_their_own_and_redeem_there_are_found(
     ] {
         let fixture = fixture(&proxies);
         let resources = [checkout.clone(), orders.clone()];
-        assert_eq!(found(&fixture, &resources, &[actor.clone()]).await, expected, "{proxies}");
+        assert_eq!(found(&fixture, &resources, from_ref(&actor)).await, expected, "{proxies}");
     }
     // Its own resource's: a sidecar, whose receipts are not independent.
     let sidecar = fixture(&format!("{{spiffe_id: '{own}', resources: ['*']}}"));
     assert_eq!(found(&sidecar, &[principal.clone(), orders.clone()], &[actor]).await, Vec::<String>::new());
-    assert_eq!(found(&sidecar, &[principal.clone(), orders.clone()], &[independent.clone()]).await, [dependent]);
+    assert_eq!(found(&sidecar, &[principal.clone(), orders.clone()], from_ref(&independent)).await, [dependent]);
     let gateway = fixture(PROXY);
     assert_eq!(found(&gateway, &[principal, orders], &[independent]).await, Vec::<String>::new());
 }

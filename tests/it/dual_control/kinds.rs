@@ -1,5 +1,7 @@
 //! Each kind: what waits, what is made once it is approved, and the nearest that does not wait.
 
+use std::slice::from_ref;
+
 use lanyard::authority::access::ControlledKind;
 use lanyard::authority::access::GrantMetadata;
 use lanyard::authority::decision::KeyChangeError;
@@ -52,7 +54,7 @@ fn a_client_is_registered_and_changed_once_another_admin_approves_it() {
     let (admin, second) = (by(&fixture, ADMIN), by(&fixture, SECOND));
     let id = proposed(create(&fixture, &admin, spiffe_client(CHECKOUT)));
     assert!(fixture.authority.client(CHECKOUT).is_err());
-    assert_eq!(waiting(&fixture, &second), [id.clone()]);
+    assert_eq!(waiting(&fixture, &second), from_ref(&id));
     approve(&fixture, &second, &id).unwrap();
     let created = fixture.authority.client(CHECKOUT).unwrap();
     assert_eq!((&*created.record.created_by, waiting(&fixture, &second).len()), (ADMIN, 0));

@@ -1,5 +1,6 @@
 //! What becomes of a proposal: it is made once, for what it was proposed for, within its time, on any replica.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ fn a_proposal_that_is_rejected_or_past_its_time_is_not_made() {
     assert_eq!(approve(&fixture, &second, &id), Err(ProposalError::NotFound));
     let id = proposed(create(&fixture, ADMIN, CHECKOUT));
     fixture.clock.advance(Duration::from_secs(3599));
-    assert_eq!(waiting(&fixture, &second), [id.clone()]);
+    assert_eq!(waiting(&fixture, &second), from_ref(&id));
     fixture.clock.advance(Duration::from_secs(1));
     assert_eq!(waiting(&fixture, &by(&fixture, SECOND)), Vec::<String>::new());
     assert_eq!(approve(&fixture, &by(&fixture, SECOND), &id), Err(ProposalError::NotFound));
@@ -144,6 +145,6 @@ fn a_proposal_that_cannot_be_read_is_not_made_and_hides_no_other() {
     ready(fixture.store.put(&key, b"{\"schema\":9}".to_vec(), Expected::Any)).unwrap();
     let second = by(&fixture, SECOND);
     assert_eq!(approve(&fixture, &second, &damaged), Err(ProposalError::Unreadable));
-    assert_eq!(waiting(&fixture, &second), [other.clone()]);
+    assert_eq!(waiting(&fixture, &second), from_ref(&other));
     approve(&fixture, &second, &other).unwrap();
 }

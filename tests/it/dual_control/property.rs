@@ -151,7 +151,7 @@ fn allowed(fixture: &TestAuthority) -> Allowed {
     let status =
         |id: &str| match snapshot.directory.status(&ClientId::parse(&format!("spiffe://prod.example/{id}")).unwrap()) {
             ClientStatus::Registered(client) => Some(client.registration.metadata()),
-            _ => None,
+            ClientStatus::Unknown | ClientStatus::Ambiguous | ClientStatus::Suspended | ClientStatus::Disabled => None,
         };
     let clients = ["ns/shop/sa/a", "ns/shop/sa/b", "ns/shop/sa/c", "ns/other/sa/a"].map(|id| (id, status(id)));
     let resource = |audience: &&'static str| {

@@ -250,7 +250,7 @@ impl World {
 // X28: live ones are not told from dead ones, nor one's own faults from another's
 #[tokio::test]
 async fn whatever_is_wrong_with_the_subject_one_answer_is_given() {
-    let world = World::new().await;
+    let world = Box::pin(World::new()).await;
     let causes = world.causes().await;
     world.server.advance(Duration::from_secs(2));
     let authority = world.server.server.authority();

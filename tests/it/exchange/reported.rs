@@ -41,10 +41,12 @@ struct Switches {
     consent: bool,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the member of a document")]
 fn mode(reports: bool) -> Option<String> {
     Some(if reports { "report" } else { "enforce" }.to_owned())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the member of a document")]
 fn takes(actors: &[&str], max_actors: u32, reports: bool) -> Option<DelegatedMetadata> {
     let actors = actors.iter().map(|actor| (*actor).to_owned()).collect();
     Some(DelegatedMetadata { actors, max_actors: Some(max_actors), mode: mode(reports) })

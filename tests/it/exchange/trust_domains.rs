@@ -24,7 +24,9 @@ const FRONTEND: &str = "spiffe://staging.example/ns/web/sa/frontend";
 fn shop() -> Shop {
     let auditor = RoleHolder::Spiffe(SpiffeIdPattern::parse(FRONTEND).unwrap());
     let mut shop = Shop::empty(|policy| policy.roles.auditors.push(auditor), TestAuthority::keys());
-    CHAIN.into_iter().for_each(|name| shop.protect(resource(name)));
+    for name in CHAIN {
+        shop.protect(resource(name));
+    }
     let leaf = shop.fixture.staging.svid(FRONTEND).issue();
     let frontend = ClientMetadata { client_id: FRONTEND.to_owned(), ..client("frontend", "checkout", Vec::new()) };
     shop.register_with(frontend, leaf);
