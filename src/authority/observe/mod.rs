@@ -4,6 +4,7 @@ mod audit;
 mod families;
 // open: its functions are named by what they are about.
 pub(in crate::authority) mod exchange_fix;
+// open: its functions are named by what they are about.
 pub(in crate::authority) mod fix;
 mod followers;
 mod handshake_error;
