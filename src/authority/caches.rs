@@ -1,4 +1,5 @@
-//! Caches of verified tokens and transaction tokens, of certificates with a path to their bundle, of chains without one, and of redeemed receipts.
+//! Caches of verified tokens and transaction tokens, of certificates with a path to their bundle, of chains without one, and of
+//! redeemed receipts.
 
 use std::convert::Infallible;
 use std::hash::Hash;
