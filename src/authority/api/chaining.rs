@@ -80,9 +80,7 @@ impl Authority {
         let subject = self.subject(view, &request.exchange);
         let places = subject.iter().flat_map(|subject| subject.token.claims.aud.all());
         let bound = view.shortest_bound(places.map(String::as_str));
-        view.freshness(bound).map_err(|why| ended(Check::Freshness, GrantError::from(why).into()))?;
-        let assertion = self.prove_assertion(view, &request.exchange.assertion);
-        let assertion = assertion.map_err(|error| ended(Check::ClientAssertion, error.into()))?;
+        let assertion = self.proven_in_time(view, bound, &request.exchange.assertion)?;
         let credentials = self.credentials(&caller.identity, assertion.as_ref());
         let actor_token = request.exchange.actor_token.as_deref().map(|token| self.verified(view, token));
         let asked = JwtGrantAsked {
@@ -101,8 +99,7 @@ impl Authority {
             targets: &self.policy.chaining,
         };
         let grant = jwt_grant(&asked).map_err(|error| (error, explain_jwt_grant(&asked)))?;
-        let taken = self.take_assertion(credentials, &grant.client_id, view.now);
-        taken.map_err(|error| ended(Check::ClientAssertion, error.into()))?;
+        self.take_assertion_of(credentials, &grant.client_id, view.now)?;
         Ok((grant, subject.ok().and_then(|subject| subject.receipt)))
     }
 
@@ -189,10 +186,8 @@ impl Authority {
             return Err(ended(Check::Request, ExchangeError::NotEnabled));
         }
         let bound = view.shortest_bound(request.audience.iter().map(String::as_str));
-        view.freshness(bound).map_err(|why| ended(Check::Freshness, GrantError::from(why).into()))?;
+        let assertion = self.proven_in_time(view, bound, &request.assertion)?;
         let grant = self.grant_of(view, request.jwt.as_deref().unwrap_or_default());
-        let assertion = self.prove_assertion(view, &request.assertion);
-        let assertion = assertion.map_err(|error| ended(Check::ClientAssertion, error.into()))?;
         let credentials = self.credentials(&caller.identity, assertion.as_ref());
         let exchanging = Exchanging {
             snapshot: &view.snapshot,
@@ -206,8 +201,7 @@ impl Authority {
             now: view.now,
         };
         let exchange = jwt_bearer(&exchanging).map_err(|error| (error, explain_jwt_bearer(&exchanging)))?;
-        let taken = self.take_assertion(credentials, &exchange.client_id, view.now);
-        taken.map_err(|error| ended(Check::ClientAssertion, error.into()))?;
+        self.take_assertion_of(credentials, &exchange.client_id, view.now)?;
         // What is granted is granted for a grant that has verified.
         grant.map(|grant| (exchange, grant)).map_err(|error| ended(Check::Subject, error))
     }

@@ -1,13 +1,17 @@
 //! Exchanges what was presented to a client for a token of its own, with which it acts for somebody else (RFC 8693).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::authority::Authority;
 use crate::authority::api::audit::one_step;
 use crate::authority::api::bindings::Use;
 use crate::authority::api::tokens::NOT_BEFORE_SKEW;
 use crate::authority::api::tokens::refusal;
+use crate::authority::clock::Timestamp;
 use crate::authority::decision::Check;
+use crate::authority::decision::ClientAssertion;
+use crate::authority::decision::Credentials;
 use crate::authority::decision::Decision;
 use crate::authority::decision::Exchange;
 use crate::authority::decision::ExchangeError;
@@ -17,6 +21,7 @@ use crate::authority::decision::ExchangeSubject;
 use crate::authority::decision::Exchanging;
 use crate::authority::decision::Grant;
 use crate::authority::decision::GrantError;
+use crate::authority::decision::ProvenAssertion;
 use crate::authority::decision::Step;
 use crate::authority::decision::exchange;
 use crate::authority::decision::explain_exchange;
@@ -25,6 +30,7 @@ use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::reference::Refused;
+use crate::authority::registration::ClientId;
 use crate::authority::resources::Demands;
 use crate::authority::resources::Once;
 use crate::authority::scope::Scope;
@@ -93,9 +99,7 @@ impl Authority {
         // The subject is good where it was presented, and the token at its target.
         let places = subject.iter().flat_map(|subject| subject.token.claims.aud.all());
         let bound = view.shortest_bound(request.audience.iter().chain(places).map(String::as_str));
-        view.freshness(bound).map_err(|why| ended(Check::Freshness, GrantError::from(why).into()))?;
-        let assertion = self.prove_assertion(view, &request.assertion);
-        let assertion = assertion.map_err(|error| ended(Check::ClientAssertion, error.into()))?;
+        let assertion = self.proven_in_time(view, bound, &request.assertion)?;
         let credentials = self.credentials(&caller.identity, assertion.as_ref());
         let actor_token = request.actor_token.as_deref().map(|token| self.verified(view, token));
         let exchanging = Exchanging {
@@ -110,9 +114,31 @@ impl Authority {
             now: view.now,
         };
         let exchange = exchange(&exchanging).map_err(|error| (error, explain_exchange(&exchanging)))?;
-        let taken = self.take_assertion(credentials, &exchange.client_id, view.now);
-        taken.map_err(|error| ended(Check::ClientAssertion, error.into()))?;
+        self.take_assertion_of(credentials, &exchange.client_id, view.now)?;
         Ok((exchange, subject.ok().and_then(|subject| subject.receipt)))
+    }
+
+    /// The assertion that authenticates the client, if there is one, once the view is known to be fresh enough.
+    pub(super) fn proven_in_time(
+        &self,
+        view: &View,
+        bound: Option<Duration>,
+        assertion: &ClientAssertion,
+    ) -> Result<Option<ProvenAssertion>, NotExchanged> {
+        let ended = |check| move |error: GrantError| (error.into(), ended_at(check, error.into()));
+        view.freshness(bound).map_err(GrantError::from).map_err(ended(Check::Freshness))?;
+        self.prove_assertion(view, assertion).map_err(ended(Check::ClientAssertion))
+    }
+
+    /// Takes the assertion of what is granted: see [`Authority::take_assertion`].
+    pub(super) fn take_assertion_of(
+        &self,
+        credentials: Credentials<'_>,
+        client_id: &ClientId,
+        now: Timestamp,
+    ) -> Result<(), NotExchanged> {
+        let ended = |error: GrantError| (error.into(), ended_at(Check::ClientAssertion, error.into()));
+        self.take_assertion(credentials, client_id, now).map_err(ended)
     }
 
     /// The token of another issuer that is to be exchanged, if it is one: a JWT is one, and an access token where it says that it is

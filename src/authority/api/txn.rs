@@ -72,9 +72,7 @@ impl Authority {
         let subject = self.subject(view, &request.exchange);
         let places = subject.iter().flat_map(|subject| subject.token.claims.aud.all());
         let bound = view.shortest_bound(places.map(String::as_str));
-        view.freshness(bound).map_err(|why| ended(Check::Freshness, GrantError::from(why).into()))?;
-        let assertion = self.prove_assertion(view, &request.exchange.assertion);
-        let assertion = assertion.map_err(|error| ended(Check::ClientAssertion, error.into()))?;
+        let assertion = self.proven_in_time(view, bound, &request.exchange.assertion)?;
         let credentials = self.credentials(&caller.identity, assertion.as_ref());
         let actor_token = request.exchange.actor_token.as_deref().map(|token| self.verified(view, token));
         let replaced = match &request.subject {
@@ -103,12 +101,10 @@ impl Authority {
             request,
             replaced: replaced.as_ref().map(Option::as_ref).map_err(|error| *error),
             self_signed: self_signed.as_ref().map(Option::as_ref).map_err(|error| *error),
-            issuer: &self.policy.issuer,
             policy,
         };
         let grant = txn(&asked).map_err(|error| (error, explain_txn(&asked)))?;
-        let taken = self.take_assertion(credentials, &grant.client_id, view.now);
-        taken.map_err(|error| ended(Check::ClientAssertion, error.into()))?;
+        self.take_assertion_of(credentials, &grant.client_id, view.now)?;
         Ok((grant, subject.ok()))
     }
 

@@ -54,8 +54,6 @@ pub struct TxnAsked<'a> {
     pub replaced: Result<Option<&'a VerifiedTxnToken>, ExchangeError>,
     /// The self-signed JWT, if that is the subject and its signature verified.
     pub self_signed: Result<Option<&'a SelfSignedClaims>, ExchangeError>,
-    /// This server's issuer identifier.
-    pub issuer: &'a str,
     /// What the configuration says.
     pub policy: &'a TxnTokenPolicy,
 }
@@ -145,7 +143,7 @@ fn txn_by_steps(asked: &TxnAsked<'_>, walk: &mut impl Walk) -> Result<TxnGrant, 
             stated(asked, who, terms, (subject, &scope), walk)
         }
         TxnSubject::SelfSigned(_) => {
-            let claims = self_signed((asked.self_signed, asked.issuer), &who.0, *now, walk)?;
+            let claims = self_signed((asked.self_signed, exchanging.issuer), &who.0, *now, walk)?;
             let grant = stated(asked, who, terms, (claims.sub.as_str(), &scope), walk)?;
             let expires = grant.expires.min(claims.exp);
             lives(TxnGrant { expires, ..grant }, *now, walk)
