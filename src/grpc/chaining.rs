@@ -7,8 +7,10 @@ use crate::authority::Authority;
 use crate::authority::decision::ExchangeRequest;
 use crate::authority::decision::JwtGrantRequest;
 use crate::authority::state::Caller;
+use crate::grpc::exchange_answer;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
+use crate::grpc::status::unreadable_exchange;
 use crate::messages;
 use crate::proto::ExchangeTokenResponse;
 use crate::proto::TokenType;
@@ -20,18 +22,13 @@ pub(super) async fn issue(
     exchange: ExchangeRequest,
     itself: Option<Struct>,
 ) -> Result<ExchangeTokenResponse, Status> {
-    let itself = itself.map(|json| messages::json_object(&json).ok_or(malformed("unsigned_json", "is not JSON")));
-    let request = JwtGrantRequest { exchange, itself: itself.transpose()? };
+    let unreadable = || unreadable_exchange(authority, &caller, &malformed("unsigned_json", "is not JSON"));
+    let itself = itself.map(|json| messages::json_object(&json).ok_or_else(unreadable)).transpose()?;
+    let request = JwtGrantRequest { exchange, itself };
     authority.discover(&mut caller, request.exchange.client_id.as_deref()).await;
     let issued = authority.issue_jwt_grant(&caller, &request).await;
     let issued = issued.map_err(status::refused(status::exchange_refused))?;
-    Ok(ExchangeTokenResponse {
-        access_token: issued.access_token,
-        issued: TokenType::JwtGrant.into(),
-        expires_in: issued.expires_in.try_into().ok(),
-        scope: issued.scope.to_string(),
-        bound_to: caller.identity.thumbprint().as_bytes().to_vec(),
-    })
+    Ok(exchange_answer::answer(issued, TokenType::JwtGrant, Some(&caller)))
 }
 
 /// Issues a token for a grant of another authorization server to an admitted caller.
@@ -43,11 +40,5 @@ pub(super) async fn redeem(
     authority.discover(&mut caller, request.client_id.as_deref()).await;
     let issued = authority.redeem_jwt_grant(&caller, &request).await;
     let issued = issued.map_err(status::refused(status::exchange_refused))?;
-    Ok(ExchangeTokenResponse {
-        access_token: issued.access_token,
-        issued: TokenType::AccessToken.into(),
-        expires_in: issued.expires_in.try_into().ok(),
-        scope: issued.scope.to_string(),
-        bound_to: caller.identity.thumbprint().as_bytes().to_vec(),
-    })
+    Ok(exchange_answer::answer(issued, TokenType::AccessToken, Some(&caller)))
 }

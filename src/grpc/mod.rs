@@ -12,6 +12,7 @@ mod check_denial;
 mod check_question;
 mod claims;
 mod decisions;
+mod exchange_answer;
 mod explained;
 mod explanations;
 pub mod ext_authz;

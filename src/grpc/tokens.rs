@@ -19,6 +19,7 @@ use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::chaining;
 use crate::grpc::claims;
+use crate::grpc::exchange_answer;
 use crate::grpc::page::Page;
 use crate::grpc::revocations;
 use crate::grpc::status;
@@ -216,13 +217,7 @@ async fn exchange(
     authority.discover(&mut caller, request.client_id.as_deref()).await;
     let exchanged = authority.exchange_token(&caller, &request).await;
     let issued = exchanged.map_err(status::refused(status::exchange_refused))?;
-    Ok(ExchangeTokenResponse {
-        access_token: issued.access_token,
-        issued: TokenType::AccessToken.into(),
-        expires_in: issued.expires_in.try_into().ok(),
-        scope: issued.scope.to_string(),
-        bound_to: caller.identity.thumbprint().as_bytes().to_vec(),
-    })
+    Ok(exchange_answer::answer(issued, TokenType::AccessToken, Some(&caller)))
 }
 
 impl Services {

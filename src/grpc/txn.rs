@@ -8,6 +8,7 @@ use crate::authority::decision::ExchangeRequest;
 use crate::authority::decision::TxnRequest;
 use crate::authority::decision::TxnSubject;
 use crate::authority::state::Caller;
+use crate::grpc::exchange_answer;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
 use crate::grpc::status::unreadable_exchange;
@@ -28,7 +29,7 @@ pub(super) struct Parts {
 impl Parts {
     /// Whether there is nothing of it but a subject that its client vouches for.
     pub(super) fn is_for_jwt_grant(&self) -> bool {
-        self.txn_token.is_none() && self.context.is_none() && self.details.is_none()
+        self.txn_token.is_none() && self.self_signed.is_none() && self.context.is_none() && self.details.is_none()
     }
 
     /// Whether there is nothing of it, as with a request for an access token.
@@ -65,11 +66,5 @@ pub(super) async fn issue(
     let request = TxnRequest { exchange, subject, context, details };
     let issued = authority.issue_txn_token(&caller, &request).await;
     let issued = issued.map_err(status::refused(status::exchange_refused))?;
-    Ok(ExchangeTokenResponse {
-        access_token: issued.access_token,
-        issued: TokenType::TxnToken.into(),
-        expires_in: issued.expires_in.try_into().ok(),
-        scope: issued.scope.to_string(),
-        bound_to: Vec::new(),
-    })
+    Ok(exchange_answer::answer(issued, TokenType::TxnToken, None))
 }
