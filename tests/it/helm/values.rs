@@ -220,6 +220,8 @@ fn a_wrong_value_is_refused_by_the_schema_with_its_name_and_what_it_may_be() {
             &[
                 "--set-json",
                 r#"registrations.grants.shop={"name": "shop", "admins": ["spiffe://a/ci"], "owners": ["shop"]}"#,
+                "--set",
+                "registrations.admin.secret=admin",
             ],
         ),
         (
