@@ -57,6 +57,7 @@ use crate::authority::observe::Metrics;
 use crate::authority::observe::RecentRefusals;
 use crate::authority::observe::Reloads;
 use crate::authority::observe::SeenIdentities;
+use crate::authority::observe::WaitingProposals;
 use crate::authority::policy::Policy;
 use crate::authority::reference::ReplicaTag;
 use crate::authority::state::JwksSource;
@@ -96,6 +97,7 @@ pub struct Authority {
     seen: SeenIdentities,
     rollup: DecisionRollup,
     reloads: Reloads,
+    waiting_proposals: WaitingProposals,
     store_feed: StoreFeed,
     /// This replica of several that share the store; `None` where the store is this process's own.
     replica: Option<Replica>,
@@ -145,6 +147,7 @@ impl Authority {
             followers: Arc::default(),
             rollup,
             reloads: Reloads::default(),
+            waiting_proposals: WaitingProposals::default(),
             store_feed: StoreFeed::default(),
             replica: None,
         }

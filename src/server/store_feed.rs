@@ -26,6 +26,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How often it is looked whether something is due about the signing keys.
 const KEYS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often the changes that wait for a second admin are counted.
+const PROPOSALS_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How often a heartbeat is written.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -63,6 +67,8 @@ pub(super) fn start(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, store: 
     supervised::spawn(tasks, authority, "sweeper", move || sweep(Arc::clone(&core)));
     let core = Arc::clone(authority);
     supervised::spawn(tasks, authority, "keys", move || tend_keys(Arc::clone(&core)));
+    let core = Arc::clone(authority);
+    supervised::spawn(tasks, authority, "proposals", move || count_proposals(Arc::clone(&core)));
     if authority.is_replica() {
         let core = Arc::clone(authority);
         supervised::spawn(tasks, authority, "heartbeat", move || beat(Arc::clone(&core)));
@@ -254,5 +260,15 @@ async fn tend_keys(authority: Arc<Authority>) {
             tracing::warn!(%error, "what is due about the keys of receipts could not be done");
         }
         tokio::time::sleep(KEYS_INTERVAL).await;
+    }
+}
+
+/// Counts the changes that wait for a second admin. They are in no snapshot.
+async fn count_proposals(authority: Arc<Authority>) {
+    loop {
+        if let Err(error) = authority.count_proposals().await {
+            tracing::debug!(%error, "the changes that wait for a second admin could not be counted");
+        }
+        tokio::time::sleep(PROPOSALS_INTERVAL).await;
     }
 }

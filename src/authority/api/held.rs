@@ -171,6 +171,19 @@ impl Authority {
         Ok(read.filter(|(.., record)| record.as_ref().is_none_or(|record| record.expires > now)).collect())
     }
 
+    /// Counts the changes that wait, for the metrics.
+    pub async fn count_proposals(&self) -> Result<(), StoreError> {
+        let (mut waiting, now) = (Vec::new(), self.clock.now());
+        // Without the feature there are none.
+        if self.view().snapshot.features.is_enabled(Feature::DualControl) {
+            let entries = self.store.list(PROPOSALS).await?.entries.into_iter();
+            waiting.extend(entries.filter_map(|(_, stored)| ProposalRecord::from_bytes(&stored.value).ok()));
+        }
+        let waiting = waiting.iter().filter(|record| record.expires > now);
+        self.waiting_proposals.set(waiting.map(|record| record.time));
+        Ok(())
+    }
+
     /// Records that a change was proposed, approved, rejected or withdrawn.
     pub(in crate::authority::api) fn record_proposal(
         &self,

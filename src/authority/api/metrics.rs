@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::authority::Authority;
+use crate::authority::clock::Timestamp;
 use crate::authority::keys::KeyStage;
 use crate::authority::keys::KeyState;
 use crate::authority::observe::Family;
@@ -96,6 +97,19 @@ impl Authority {
             self.requests_last_day(&snapshot.resources, now),
         ));
         families.extend(self.metrics.families(&snapshot.resources));
+        families.extend(self.proposal_families(now));
         families
+    }
+
+    fn proposal_families(&self, now: Timestamp) -> [Family; 2] {
+        let (count, oldest) = self.waiting_proposals.read();
+        [
+            Family::gauges("lanyard_proposals_waiting", "Changes that wait for a second admin", [(Vec::new(), count)]),
+            Family::gauges(
+                "lanyard_proposal_age_seconds",
+                "How long the change that waits longest for a second admin has been waiting",
+                [(Vec::new(), oldest.map_or(0, |oldest| oldest.until(now).as_secs()))],
+            ),
+        ]
     }
 }

@@ -19,6 +19,7 @@ mod requests;
 mod rollup;
 mod seen;
 mod txn_fix;
+mod waiting_proposals;
 
 pub use crate::authority::observe::audit::AUDIT_HEADS;
 pub use crate::authority::observe::audit::AUDIT_TARGET;
@@ -91,3 +92,4 @@ pub(in crate::authority) use crate::authority::observe::rollup::named;
 pub use crate::authority::observe::seen::MAX_SEEN;
 pub use crate::authority::observe::seen::SEEN_FOR;
 pub use crate::authority::observe::seen::SeenIdentities;
+pub(in crate::authority) use crate::authority::observe::waiting_proposals::WaitingProposals;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lanyard::authority::access::ControlledKind;
 use lanyard::authority::backup::MovedRecord;
 use lanyard::authority::decision::ProposalError;
+use lanyard::authority::observe::Samples;
 use lanyard::authority::records::Held;
 use lanyard::authority::records::PROPOSALS;
 use lanyard::authority::records::RegistryError;
@@ -147,4 +148,31 @@ fn a_proposal_that_cannot_be_read_is_not_made_and_hides_no_other() {
     assert_eq!(approve(&fixture, &second, &damaged), Err(ProposalError::Unreadable));
     assert_eq!(waiting(&fixture, &second), from_ref(&other));
     approve(&fixture, &second, &other).unwrap();
+}
+
+#[test]
+fn the_metrics_say_how_many_changes_wait_and_for_how_long_the_first_of_them() {
+    let fixture = controlled();
+    let counted = || {
+        ready(fixture.authority.count_proposals()).unwrap();
+        let families = fixture.authority.metric_families();
+        ["lanyard_proposals_waiting", "lanyard_proposal_age_seconds"].map(|name| {
+            let Samples::Gauges(samples) = &families.iter().find(|family| family.name == name).unwrap().samples else {
+                panic!("{name} is no gauge")
+            };
+            samples[0].value
+        })
+    };
+    assert_eq!(counted(), [0, 0]);
+    let id = proposed(create(&fixture, ADMIN, CHECKOUT));
+    fixture.clock.advance(Duration::from_secs(50));
+    proposed(create(&fixture, ADMIN, "spiffe://prod.example/ns/shop/sa/other"));
+    fixture.clock.advance(Duration::from_secs(10));
+    assert_eq!(counted(), [2, 60]);
+    // One more that cannot be read is none that anybody may approve.
+    ready(fixture.store.put(&format!("{PROPOSALS}099"), b"{\"schema\":9}".to_vec(), Expected::Any)).unwrap();
+    approve(&fixture, &by(&fixture, SECOND), &id).unwrap();
+    assert_eq!(counted(), [1, 10]);
+    fixture.clock.advance(Duration::from_hours(1));
+    assert_eq!(counted(), [0, 0]);
 }

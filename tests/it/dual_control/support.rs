@@ -29,6 +29,7 @@ use lanyard::store::memory::MemoryStore;
 use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::TestAuthority;
 use crate::support::authority::ready;
+use crate::support::logged::logged;
 
 pub const SECOND: &str = "spiffe://prod.example/ns/ops/sa/second";
 
@@ -90,8 +91,17 @@ pub fn proposed<T: std::fmt::Debug>(outcome: Result<T, RegistryError>) -> String
     }
 }
 
+/// Approves a change. The log says of each change that is made who approved it.
 pub fn approve(fixture: &TestAuthority, caller: &Caller, id: &str) -> Result<ProposalRecord, ProposalError> {
-    ready(fixture.authority.approve_proposal(caller, id)).map_err(|Refused { error, .. }| error)
+    let (outcome, lines) = logged(|| ready(fixture.authority.approve_proposal(caller, id)));
+    if outcome.is_ok() {
+        let (steps, changes): (Vec<_>, Vec<_>) =
+            lines.iter().filter(|line| line.contains("lanyard::audit")).partition(|line| line.contains(": proposal "));
+        let approved_by = format!(" approved_by=\"{}\"", caller.identity);
+        assert!(!changes.is_empty() && changes.iter().all(|line| line.contains(&approved_by)), "{lines:#?}");
+        assert_eq!(steps.len(), 1, "{lines:#?}");
+    }
+    outcome.map_err(|Refused { error, .. }| error)
 }
 
 pub fn reject(fixture: &TestAuthority, caller: &Caller, id: &str) -> Result<ProposalRecord, ProposalError> {

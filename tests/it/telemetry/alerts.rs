@@ -21,7 +21,7 @@ pub const RULES: &str = "helm/lanyard/files/alerts.yaml";
 const CASES: &str = "tests/it/telemetry/alerts";
 
 /// The alerts that are agreed on.
-const ALERTS: [&str; 31] = [
+const ALERTS: [&str; 32] = [
     "LanyardAssertionReused",
     "LanyardAuditRecordsLost",
     "LanyardBundleStale",
@@ -36,6 +36,7 @@ const ALERTS: [&str; 31] = [
     "LanyardNotReady",
     "LanyardOverloaded",
     "LanyardPanic",
+    "LanyardProposalWaiting",
     "LanyardQuotaExceeded",
     "LanyardRecordTooNew",
     "LanyardReloadFailing",

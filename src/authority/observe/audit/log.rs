@@ -160,8 +160,9 @@ fn write(record: &AuditRecord) {
         AuditEvent::CheckUnread => refusal!(reason, proxy = actor.map(display); "check denied"),
         AuditEvent::RotationAnnounced => rotation_announced(record),
         AuditEvent::Revocation => {
-            let until = record.until;
-            line!(record, by = actor, key = record.revoked.as_deref(), change, revision, until, "revocation");
+            let (until, approved_by) = (record.until, record.approved_by.as_deref());
+            let key = record.revoked.as_deref();
+            line!(record, by = actor, key, change, revision, until, approved_by, "revocation");
         }
         AuditEvent::ResourceChanged => resource_changed(record),
         AuditEvent::ClientChanged => client_changed(record),
@@ -187,20 +188,21 @@ fn token_exchanged(record: &AuditRecord) {
 fn resource_changed(record: &AuditRecord) {
     let AuditRecord { change, revision, .. } = record;
     let (admin, audience) = (record.actor.as_deref(), record.resource.as_deref());
-    let comment = record.comment.as_deref();
-    line!(record, admin, audience, change, revision, comment, "resource changed");
+    let (comment, approved_by) = (record.comment.as_deref(), record.approved_by.as_deref());
+    line!(record, admin, audience, change, revision, comment, approved_by, "resource changed");
 }
 
 fn feature_enabled(record: &AuditRecord) {
     let AuditRecord { feature, revision, .. } = record;
-    line!(record, admin = record.actor.as_deref(), feature, revision, "feature enabled");
+    let (admin, approved_by) = (record.actor.as_deref(), record.approved_by.as_deref());
+    line!(record, admin, feature, revision, approved_by, "feature enabled");
 }
 
 fn client_changed(record: &AuditRecord) {
     let AuditRecord { change, revision, .. } = record;
     let (admin, client_id) = (record.actor.as_deref(), record.client_id.as_deref());
-    let comment = record.comment.as_deref();
-    line!(record, admin, client_id, change, revision, comment, "client changed");
+    let (comment, approved_by) = (record.comment.as_deref(), record.approved_by.as_deref());
+    line!(record, admin, client_id, change, revision, comment, approved_by, "client changed");
 }
 
 fn grant_changed(record: &AuditRecord) {
@@ -249,5 +251,6 @@ fn receipt_seen_again(record: &AuditRecord) {
 fn signing_key_changed(record: &AuditRecord) {
     let AuditRecord { change, revision, .. } = record;
     let (admin, kid, comment) = (record.actor.as_deref(), record.kid.as_deref(), record.comment.as_deref());
-    line!(record, admin, kid, change, comment, revision, "signing key changed");
+    let approved_by = record.approved_by.as_deref();
+    line!(record, admin, kid, change, comment, revision, approved_by, "signing key changed");
 }
