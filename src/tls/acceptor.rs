@@ -103,15 +103,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Refusal<S> {
     }
 }
 
-/// A whole `ClientHello`, and its connection. Nothing was computed for it so far.
+/// A whole `ClientHello`, and its connection. Nothing was computed for it so far. It is large, and each function that it is
+/// handed on to would keep room for it.
 #[derive(Debug)]
-pub struct Hello<S>(StartHandshake<S>);
+pub struct Hello<S>(Box<StartHandshake<S>>);
 
 /// Reads the `ClientHello` of a connection.
 pub async fn hello<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Result<Hello<S>, Refusal<S>> {
     let mut reading = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     match (&mut reading).await {
-        Ok(start) => Ok(Hello(start)),
+        Ok(start) => Ok(Hello(Box::new(start))),
         Err(error) => Err(Refusal { why: Refused::Handshake(error), certificate: None, stream: reading.take_io() }),
     }
 }

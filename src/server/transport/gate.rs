@@ -96,7 +96,8 @@ impl Gate {
             drop(place);
             turn.during(pin!(finish(hello))).await.ok_or(Refused::Displaced)?
         };
-        match timeout_at(deadline, handshake).await {
+        // By reference: what takes a future by value keeps room for it once more.
+        match timeout_at(deadline, pin!(handshake)).await {
             Ok(done) => done,
             Err(_) => Err(Refused::Slow.into()),
         }
