@@ -66,6 +66,7 @@ use crate::authority::state::Snapshot;
 use crate::authority::state::StoreFeed;
 use crate::authority::store::Store;
 use crate::authority::trust::AssertionUses;
+use crate::authority::trust::KnownSignatures;
 use crate::authority::trust::TrustBundles;
 
 /// Decides which clients receive tokens and which uses of the tokens are allowed.
@@ -84,6 +85,7 @@ pub struct Authority {
     verified: VerifiedTokens,
     vouched: VouchedCertificates,
     refused_chains: RefusedChains,
+    signatures: KnownSignatures,
     assertion_uses: AssertionUses,
     grant_uses: AssertionUses,
     redeemed: RedeemedReceipts,
@@ -135,6 +137,7 @@ impl Authority {
             verified: VerifiedTokens::default(),
             vouched: VouchedCertificates::default(),
             refused_chains: RefusedChains::default(),
+            signatures: KnownSignatures::default(),
             assertion_uses: AssertionUses::default(),
             grant_uses: AssertionUses::default(),
             redeemed: RedeemedReceipts::default(),

@@ -67,10 +67,10 @@ impl Authority {
         {
             return Err(why);
         }
-        let mut signatures = 0;
+        let mut verified = 0;
         let is_registered = |thumbprint: &CertificateThumbprint| view.is_known_certificate(thumbprint);
-        let proven = view.trust.prove_counted(chain, view.now, is_registered, &mut signatures);
-        self.metrics.path_signatures_verified(signatures);
+        let proven = view.trust.prove_knowing(chain, view.now, is_registered, (Some(&self.signatures), &mut verified));
+        self.metrics.path_signatures_verified(verified);
         proven.inspect_err(|why| self.refused_chains.insert(fingerprint, *why, generation, view.now))
     }
 

@@ -25,9 +25,10 @@ impl Authority {
             return view.trust.is_fresh_for(holder.trust_domain(), view.now);
         }
         let never_registered = |_: &CertificateThumbprint| false;
-        let (chain, mut signatures) = (std::slice::from_ref(certificate.der()), 0);
-        let proven = view.trust.prove_counted(chain, view.now, never_registered, &mut signatures);
-        self.metrics.path_signatures_verified(signatures);
+        let (chain, mut verified) = (std::slice::from_ref(certificate.der()), 0);
+        let proven =
+            view.trust.prove_knowing(chain, view.now, never_registered, (Some(&self.signatures), &mut verified));
+        self.metrics.path_signatures_verified(verified);
         let vouched = proven.is_ok_and(|peer| peer.spiffe_id() == Some(holder));
         if vouched {
             self.vouched.insert(thumbprint, view.trust_generation);

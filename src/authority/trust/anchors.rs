@@ -94,7 +94,7 @@ impl Anchors {
         let certificate = Certificate::parse(leaf)?;
         let id = svid_name(&certificate)?;
         check_validity(&certificate, now)?;
-        Chain::parse(leaf, others)?.path_to(&self.usable, Purpose::SvidOfServer, now)?;
+        Chain::parse(leaf, others)?.path_to(&self.usable, Purpose::SvidOfServer, now, None)?;
         Ok(id)
     }
 }

@@ -21,6 +21,7 @@ use crate::authority::trust::anchors::split;
 use crate::authority::trust::anchors::svid_name;
 use crate::authority::trust::issuer_keys::IssuerKeys;
 use crate::authority::trust::jwt_authorities::JwtAuthorities;
+use crate::authority::trust::known_signatures::KnownSignatures;
 use crate::authority::trust::path::Chain;
 use crate::authority::trust::path::Purpose;
 use crate::authority::trust::unproven::Unproven;
@@ -139,25 +140,25 @@ impl TrustBundles {
         now: Timestamp,
         is_registered: impl Fn(&CertificateThumbprint) -> bool,
     ) -> Result<PeerIdentity, Unproven> {
-        self.prove_counted(chain, now, is_registered, &mut 0)
+        self.prove_knowing(chain, now, is_registered, (None, &mut 0))
     }
 
-    /// The same, and adds the number of signatures that were verified for it to `signatures`.
-    pub fn prove_counted(
+    /// The same, where some signatures may be known; adds the number of those that were verified for it to `verified`.
+    pub fn prove_knowing(
         &self,
         chain: &[CertificateDer<'_>],
         now: Timestamp,
         is_registered: impl Fn(&CertificateThumbprint) -> bool,
-        signatures: &mut u32,
+        (known, verified): (Option<&KnownSignatures>, &mut u32),
     ) -> Result<PeerIdentity, Unproven> {
         let (leaf, others) = split(chain)?;
         let certificate = Certificate::parse(leaf)?;
         check_validity(&certificate, now)?;
         if certificate.names().uri.iter().any(|uri| is_spiffe_uri(uri)) {
-            let (id, until) = self.prove_svid(&certificate, others, now, signatures)?;
+            let (id, until) = self.prove_svid(&certificate, others, now, (known, verified))?;
             return Ok(PeerIdentity::proven(certificate, Proof::Svid(id), Some(until)));
         }
-        let unvouched = match self.prove_pki(&certificate, others, now, signatures) {
+        let unvouched = match self.prove_pki(&certificate, others, now, (known, verified)) {
             Ok((names, until)) => return Ok(PeerIdentity::proven(certificate, Proof::Pki(names), Some(until))),
             Err(unproven) => unproven,
         };
@@ -172,13 +173,13 @@ impl TrustBundles {
         certificate: &Certificate,
         others: &[CertificateDer<'_>],
         now: Timestamp,
-        signatures: &mut u32,
+        (known, verified): (Option<&KnownSignatures>, &mut u32),
     ) -> Result<(SpiffeId, Timestamp), Unproven> {
         let id = svid_name(certificate)?;
         let bundle = self.bundle_for(&id, now)?;
         let mut chain = Chain::parse(certificate.der(), others)?;
-        let path = chain.path_to(bundle.x509.usable(), Purpose::SvidOfClient, now);
-        *signatures += chain.verified_signatures();
+        let path = chain.path_to(bundle.x509.usable(), Purpose::SvidOfClient, now, known);
+        *verified += chain.verified_signatures();
         Ok((id, path?))
     }
 
@@ -189,7 +190,7 @@ impl TrustBundles {
         certificate: &Certificate,
         others: &[CertificateDer<'_>],
         now: Timestamp,
-        signatures: &mut u32,
+        (known, verified): (Option<&KnownSignatures>, &mut u32),
     ) -> Result<(Vec<String>, Timestamp), Unproven> {
         if self.client_cas.is_empty() {
             return Err(Unproven::Unknown);
@@ -197,7 +198,7 @@ impl TrustBundles {
         let mut chain = Chain::parse(certificate.der(), others).map_err(|_| Unproven::Unknown)?;
         let (mut names, mut until, mut why) = (Vec::new(), Timestamp(u64::MAX), Unproven::Unknown);
         for (name, anchors) in &self.client_cas {
-            match chain.path_to(anchors.usable(), Purpose::Client, now) {
+            match chain.path_to(anchors.usable(), Purpose::Client, now, known) {
                 Ok(end) => {
                     names.push(name.clone());
                     until = until.min(end);
@@ -207,7 +208,7 @@ impl TrustBundles {
                 Err(_) => {}
             }
         }
-        *signatures += chain.verified_signatures();
+        *verified += chain.verified_signatures();
         if names.is_empty() {
             return Err(why);
         }

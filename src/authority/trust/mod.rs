@@ -11,6 +11,7 @@ mod issuer_jwt;
 mod issuer_keys;
 mod jwt_authorities;
 mod jwt_svid;
+mod known_signatures;
 mod path;
 mod unproven;
 
@@ -40,6 +41,7 @@ pub use crate::authority::trust::issuer_keys::TrustedIssuer;
 pub use crate::authority::trust::jwt_authorities::JwtAuthorities;
 pub use crate::authority::trust::jwt_svid::InvalidJwtSvid;
 pub use crate::authority::trust::jwt_svid::JwtSvid;
+pub use crate::authority::trust::known_signatures::KnownSignatures;
 pub use crate::authority::trust::path::InvalidAnchor;
 pub use crate::authority::trust::unproven::Unproven;
 pub use crate::authority::trust::unproven::UnprovenCode;

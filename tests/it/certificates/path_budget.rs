@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::slice;
 
+use lanyard::authority::clock::Timestamp;
 use lanyard::authority::trust::Anchors;
+use lanyard::authority::trust::KnownSignatures;
 use lanyard::authority::trust::TrustBundles;
 use lanyard::authority::trust::Unproven;
 use rcgen::KeyPair;
@@ -31,7 +33,7 @@ fn client_cas(cas: &[&[CertificateDer<'static>]]) -> TrustBundles {
 /// Whether the chain has a path, and how many signatures were verified to find out.
 fn cost(trust: &TrustBundles, chain: &[CertificateDer<'_>]) -> (Result<(), Unproven>, u32) {
     let mut signatures = 0;
-    let proven = trust.prove_counted(chain, NOW, |_| false, &mut signatures);
+    let proven = trust.prove_knowing(chain, NOW, |_| false, (None, &mut signatures));
     (proven.map(drop), signatures)
 }
 
@@ -179,4 +181,97 @@ fn the_bridges_between_cross_certified_cas_are_found_within_the_budget() {
         assert_eq!(found, Ok(()));
         assert!(signatures <= 9, "{signatures}");
     }
+}
+
+/// A chain of a root, an issuing CA and a leaf; the leaf and the issuing CA are presented.
+struct Issued {
+    root: Made,
+    issuing: Made,
+    chain: [CertificateDer<'static>; 2],
+}
+
+impl Issued {
+    fn new() -> Self {
+        let (root, issuing) = (Made::ca("root", &key()), Made::ca("issuing", &key()));
+        let leaf = Made::leaf("leaf", &key(), &[]).signed_by(&issuing);
+        Self { chain: [leaf, issuing.signed_by(&root)], root, issuing }
+    }
+}
+
+/// The same CA with a certificate that has expired.
+fn ended(ca: &Made) -> Made {
+    Made { not_after: Timestamp(NOW.0 - 1), ..ca.clone() }
+}
+
+/// The cost of a chain where some signatures are known.
+fn cost_knowing(
+    known: &KnownSignatures,
+    trust: &TrustBundles,
+    chain: &[CertificateDer<'_>],
+) -> (Result<(), Unproven>, u32) {
+    let mut signatures = 0;
+    let proven = trust.prove_knowing(chain, NOW, |_| false, (Some(known), &mut signatures));
+    (proven.map(drop), signatures)
+}
+
+#[test]
+fn the_signatures_of_a_path_are_verified_once_and_nothing_else_of_it_is_taken_as_known() {
+    let (known, Issued { root, chain, .. }) = (KnownSignatures::default(), Issued::new());
+    let trust = client_cas(&[&[anchor(&root)]]);
+    assert_eq!(cost_knowing(&known, &trust, &chain), (Ok(()), 2));
+    assert_eq!(cost_knowing(&known, &trust, &chain), (Ok(()), 0));
+    // In bundles that were replaced by others with the same CA too; and not in those without it.
+    assert_eq!(cost_knowing(&known, &client_cas(&[&[], &[anchor(&root)]]), &chain), (Ok(()), 0));
+    assert_eq!(
+        cost_knowing(&known, &client_cas(&[&[anchor(&Made::ca("root", &key()))]]), &chain).0,
+        Err(Unproven::Unknown)
+    );
+    // The CA itself expires, and may not sign certificates any more.
+    assert_eq!(
+        cost_knowing(&known, &client_cas(&[&[anchor(&ended(&root))]]), &chain),
+        (Err(Unproven::IssuerExpired), 0)
+    );
+    let mut short = root.clone();
+    short.put(Extension::basic_constraints(true, Some(0)));
+    assert_eq!(cost_knowing(&known, &client_cas(&[&[anchor(&short)]]), &chain), (Err(Unproven::PathLength), 0));
+}
+
+#[test]
+fn a_signature_is_known_for_its_bytes_and_its_key_only() {
+    let (known, Issued { root, chain, .. }) = (KnownSignatures::default(), Issued::new());
+    let trust = client_cas(&[&[anchor(&root)]]);
+    assert_eq!(cost_knowing(&known, &trust, &chain), (Ok(()), 2));
+    // One bit of a signature, which is at the end, or of what is signed.
+    for flipped in 0..2 {
+        for from_the_end in [1, 100] {
+            let mut chain = chain.clone();
+            let mut der = chain[flipped].to_vec();
+            let place = der.len() - from_the_end;
+            der[place] ^= 1;
+            chain[flipped] = der.into();
+            assert!(cost_knowing(&known, &trust, &chain).0.is_err(), "{flipped} {from_the_end}");
+        }
+    }
+    assert_eq!(cost_knowing(&known, &trust, &chain), (Ok(()), 0));
+}
+
+#[test]
+fn what_is_refused_leaves_no_signature_behind() {
+    let (known, Issued { root, chain, .. }) = (KnownSignatures::default(), Issued::new());
+    let ended = client_cas(&[&[anchor(&ended(&root))]]);
+    for _ in 0..2 {
+        assert_eq!(cost_knowing(&known, &ended, &chain), (Err(Unproven::IssuerExpired), 2));
+    }
+}
+
+#[test]
+fn valid_signatures_beside_the_path_are_not_remembered() {
+    let (known, Issued { root, issuing, chain: [leaf, issued] }) = (KnownSignatures::default(), Issued::new());
+    // A holder of a certificate makes roots of the CA's name, which have signed its issuer's certificate too.
+    let rogue = Made::ca("root", &key());
+    let beside = issuing.signed_by(&rogue);
+    let presented = [leaf.clone(), beside.clone(), anchor(&rogue), issued];
+    assert_eq!(cost_knowing(&known, &client_cas(&[&[anchor(&root)]]), &presented), (Ok(()), 5));
+    assert_eq!(cost_knowing(&known, &client_cas(&[&[anchor(&root)]]), &presented).0, Ok(()));
+    assert_eq!(cost_knowing(&known, &client_cas(&[&[anchor(&rogue)]]), &[leaf, beside]), (Ok(()), 1));
 }

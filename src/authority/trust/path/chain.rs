@@ -4,6 +4,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::authority::clock::Timestamp;
 use crate::authority::identity::InvalidCertificate;
+use crate::authority::trust::known_signatures::KnownSignatures;
 use crate::authority::trust::path::anchor::Anchor;
 use crate::authority::trust::path::budget::Work;
 use crate::authority::trust::path::certificate::PathCertificate;
@@ -45,8 +46,9 @@ impl Chain {
         anchors: &[Anchor],
         purpose: Purpose,
         now: Timestamp,
+        known: Option<&KnownSignatures>,
     ) -> Result<Timestamp, Unproven> {
-        let until = Search::new((&self.certificates, &mut self.work), anchors, purpose, now).run()?;
+        let until = Search::new((&self.certificates, &mut self.work), anchors, purpose, now, known).run()?;
         self.check_leaf(purpose)?;
         Ok(until)
     }

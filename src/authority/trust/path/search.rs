@@ -1,6 +1,7 @@
 //! The depth-first search for a path from a leaf to an anchor.
 
 use crate::authority::clock::Timestamp;
+use crate::authority::trust::known_signatures::KnownSignatures;
 use crate::authority::trust::path::anchor::Anchor;
 use crate::authority::trust::path::budget::Work;
 use crate::authority::trust::path::certificate::PathCertificate;
@@ -19,6 +20,7 @@ pub(super) struct Search<'a> {
     leading: Vec<bool>,
     purpose: Purpose,
     now: Timestamp,
+    known: Option<&'a KnownSignatures>,
     /// The places in the chain of the certificates of the path so far, the leaf first.
     path: Vec<usize>,
     /// Why the first path failed that had valid signatures, or else the first that could not be followed.
@@ -38,9 +40,10 @@ impl<'a> Search<'a> {
         anchors: &'a [Anchor],
         purpose: Purpose,
         now: Timestamp,
+        known: Option<&'a KnownSignatures>,
     ) -> Self {
         let leading = vec![false; certificates.len()];
-        Self { certificates, work, anchors, leading, purpose, now, path: vec![0], why: None }
+        Self { certificates, work, anchors, leading, purpose, now, known, path: vec![0], why: None }
     }
 
     /// Runs the search.
@@ -143,8 +146,7 @@ impl<'a> Search<'a> {
 
     /// Whether the path ends at this anchor: it has signed the last certificate, and allows all below it.
     fn ends_at(&mut self, anchor: &PathCertificate) -> Result<bool, Unproven> {
-        self.work.budget.verify_signature()?;
-        let verified = self.head().map_or(Verified::Invalid, |head| verify(head, anchor));
+        let verified = self.verify(anchor)?;
         if !self.is_valid(verified) {
             return Ok(false);
         }
@@ -161,7 +163,30 @@ impl<'a> Search<'a> {
             self.fail(Unproven::PolicyRequired, true);
             return Ok(false);
         }
+        self.remember(anchor);
         Ok(true)
+    }
+
+    /// Remembers the signatures of the path, which ends at this anchor. Those of other paths are not: whoever has a certificate
+    /// may present any number of others beside it.
+    fn remember(&self, anchor: &PathCertificate) {
+        let Some(known) = self.known.filter(|_| self.work.budget.verified() > 0) else { return };
+        let path = || self.path.iter().filter_map(|place| self.certificate(*place));
+        for (signed, issuer) in path().zip(path().skip(1).chain([anchor])) {
+            known.insert(digest(signed, issuer));
+        }
+    }
+
+    /// Whether the last certificate of the path is signed by this issuer. The error is that the bounds are reached.
+    fn verify(&mut self, issuer: &PathCertificate) -> Result<Verified, Unproven> {
+        self.work.budget.check_signature()?;
+        let Some(head) = self.head() else { return Ok(Verified::Invalid) };
+        if self.known.is_some_and(|known| known.has(&digest(head, issuer))) {
+            return Ok(Verified::Valid);
+        }
+        self.work.budget.count_verified();
+        let (message, signature) = head.signed();
+        Ok(issuer.key.verify(message, signature))
     }
 
     fn fulfils_policies(&self, anchor: &PathCertificate) -> bool {
@@ -186,8 +211,7 @@ impl<'a> Search<'a> {
         let verified = if let Some(verified) = known {
             verified
         } else {
-            self.work.budget.verify_signature()?;
-            let verified = self.head().map_or(Verified::Invalid, |head| verify(head, issuer));
+            let verified = self.verify(issuer)?;
             self.work.verified.push(((head, place), verified));
             verified
         };
@@ -303,7 +327,7 @@ fn has_name(issuer: &PathCertificate, signed: &PathCertificate, identical: bool)
     signed.may_be_signed_by(issuer) && issuer.subject.is_identical(&signed.issuer) == identical
 }
 
-fn verify(signed: &PathCertificate, issuer: &PathCertificate) -> Verified {
+fn digest(signed: &PathCertificate, issuer: &PathCertificate) -> [u8; 32] {
     let (message, signature) = signed.signed();
-    issuer.key.verify(message, signature)
+    issuer.key.digest(message, signature)
 }

@@ -1,5 +1,7 @@
 //! Public keys and signatures of certificates.
 
+use sha2::Digest as _;
+use sha2::Sha256;
 use webpki::ALL_VERIFICATION_ALGS;
 use x509_parser::public_key::PublicKey as ParsedKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -65,6 +67,16 @@ impl PublicKey {
     /// Whether signatures of this key can be verified, in a certificate and in a TLS handshake alike.
     pub(super) fn is_supported(&self) -> bool {
         self.supported
+    }
+
+    /// The hash of this key, of `message` and of the signature: no others have the same.
+    pub(super) fn digest(&self, message: &[u8], signature: &Signature) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for part in [&self.algorithm, &self.bits, message, &signature.algorithm, &signature.bits] {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
     }
 
     /// Verifies the signature on `message`.
