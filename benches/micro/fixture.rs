@@ -27,7 +27,11 @@ use lanyard::authority::policy::ExchangePolicy;
 use lanyard::authority::policy::Policy;
 use lanyard::authority::policy::Quotas;
 use lanyard::authority::policy::RegistrationPolicy;
+use lanyard::authority::records::Record;
+use lanyard::authority::records::Registered;
 use lanyard::authority::registration::ClientMetadata;
+use lanyard::authority::registration::ClientRegistration;
+use lanyard::authority::registration::Directory;
 use lanyard::authority::registration::JwksUriPolicy;
 use lanyard::authority::resources::ProtectedResource;
 use lanyard::authority::resources::ResourceMetadata;
@@ -161,6 +165,27 @@ fn caller(authority: &Authority, certificate: &[u8]) -> Result<Caller, Failure> 
     let identity = Arc::new(authority.prove(&view, &[CertificateDer::from(certificate)])?);
     let (roles, grants) = (view.roles_of(&identity), view.grants_of(&identity));
     Ok(Caller { identity, roles, grants, view, connection: ConnectionInfo::default() })
+}
+
+/// The path below which a pattern of this number is.
+pub(crate) fn below(number: usize) -> String {
+    format!("spiffe://dev.internal/ns/team-{:04}/jobs/{number:07}", number / 250)
+}
+
+/// So many registrations of patterns.
+pub(crate) fn many_patterns(count: usize) -> Result<Directory, Failure> {
+    let mut directory = Directory::default();
+    for number in 0..count {
+        let registration = ClientRegistration::parse(ClientMetadata {
+            client_id: format!("jobs-{number}"),
+            spiffe_id: Some(below(number) + "/*"),
+            token_endpoint_auth_method: "spiffe_x509".to_owned(),
+            ..ClientMetadata::default()
+        })?;
+        let record = Record::new("creation".into(), SystemClock.now(), ADMIN);
+        directory.insert(Registered::new(registration, record, Revision(1)));
+    }
+    Ok(directory)
 }
 
 /// The output of a future that waits for nothing, as those of a store in memory.

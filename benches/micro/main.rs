@@ -6,6 +6,7 @@ mod support;
 
 mod fixture;
 
+use std::cell::LazyCell;
 use std::hint::black_box;
 
 use criterion::Criterion;
@@ -15,6 +16,7 @@ use lanyard::authority::decision::Decision;
 use lanyard::authority::decision::PresentedEvidence;
 use lanyard::authority::decision::ValidateRequest;
 use lanyard::authority::evidence::Evidence;
+use lanyard::authority::registration::ClientId;
 use lanyard::authority::resources::Destination;
 use lanyard::authority::resources::RequestPath;
 use lanyard::authority::tokens;
@@ -29,6 +31,7 @@ use sha2::Sha256;
 use crate::fixture::Fixture;
 use crate::fixture::WORKLOAD;
 use crate::fixture::at_once;
+use crate::fixture::many_patterns;
 use crate::support::Failure;
 use crate::support::frames::length_prefixed;
 use crate::support::requests;
@@ -42,6 +45,7 @@ fn main() -> Result<(), Failure> {
     let mut criterion = Criterion::default().configure_from_args();
     messages(&mut criterion, &fixture)?;
     decisions(&mut criterion, &fixture)?;
+    patterns(&mut criterion)?;
     criterion.final_summary();
     Ok(())
 }
@@ -102,6 +106,23 @@ fn decisions(criterion: &mut Criterion, fixture: &Fixture) -> Result<(), Failure
             path.is_ok_and(|path| resource.routes.find("GET", &path).is_some())
         });
     });
+    Ok(())
+}
+
+/// How a workload's registration is found among many patterns.
+fn patterns(criterion: &mut Criterion) -> Result<(), Failure> {
+    for count in [1, 1_000, 100_000, 1_000_000] {
+        let directory = LazyCell::new(|| many_patterns(count));
+        let [matched, other] =
+            [count - 1, count].map(|number| ClientId::parse(&format!("{}/run-1", fixture::below(number))));
+        let (matched, other) = (matched.ok_or("no client_id")?, other.ok_or("no client_id")?);
+        for (name, id) in [("the one", &matched), ("none", &other)] {
+            criterion.bench_function(&format!("find {name} of {count} patterns"), |bencher| {
+                let directory = directory.as_ref().map_err(ToString::to_string);
+                bencher.iter(|| directory.as_ref().map(|directory| directory.status(black_box(id))));
+            });
+        }
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod fields;
 mod history;
 mod lost_answers;
 mod newer;
+mod patterns;
 mod preview;
 mod registrations;
 mod resource_defaults;
