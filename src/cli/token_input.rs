@@ -5,7 +5,12 @@ use std::fs;
 use std::io;
 use std::io::Read as _;
 
+use prost_types::Struct;
+use serde_json::Value;
+
+use crate::authority::json;
 use crate::cli::error::CommandError;
+use crate::messages::json_struct;
 
 /// The size limit in bytes, far above that of any token: a file named by mistake is not read to its end.
 const MAX_INPUT_BYTES: u64 = 64 * 1024;
@@ -58,6 +63,15 @@ impl TokenInput {
             return Err(CommandError::new(format!("no token from {source}: it is empty"), next));
         }
         Ok(token.to_owned())
+    }
+
+    /// Reads the JSON object that an option is given in place of a token.
+    pub(in crate::cli) fn read_object(self, option: &str) -> Result<Struct, CommandError> {
+        let Ok(Value::Object(object)) = json::parse(self.read()?.as_bytes()) else {
+            let problem = format!("{option} is no JSON object without duplicate members");
+            return Err(CommandError::new(problem, "give an object, such as '{\"order\":\"17\"}', or @FILE with one"));
+        };
+        Ok(json_struct(&object))
     }
 }
 

@@ -6,9 +6,7 @@ use tonic::Status;
 use crate::authority::decision::AskedIdentity;
 use crate::authority::decision::AskedToken;
 use crate::authority::decision::CheckQuestion;
-use crate::authority::decision::ExchangeQuestion;
 use crate::authority::decision::ExplainedCheck;
-use crate::authority::decision::ExplainedExchange;
 use crate::authority::decision::ExplainedIdentity;
 use crate::authority::decision::Step;
 use crate::authority::decision::TokenOutcome;
@@ -17,34 +15,28 @@ use crate::authority::evidence::EvidenceGrade;
 use crate::authority::identity::PresentedCertificate;
 use crate::authority::identity::parse_spiffe_id;
 use crate::authority::registration::Claim;
-use crate::authority::registration::RuleClaim;
 use crate::authority::resources::Destination;
 use crate::grpc::status::malformed;
 use crate::messages;
 use crate::messages::timestamp;
 use crate::proto;
 use crate::proto::DecisionStep;
-use crate::proto::ExchangeRuleClaim;
 use crate::proto::ExplainCheckRequest;
 use crate::proto::ExplainCheckResponse;
-use crate::proto::ExplainExchangeRequest;
-use crate::proto::ExplainExchangeResponse;
 use crate::proto::ExplainIdentityResponse;
 use crate::proto::RegistrationClaim;
 
 /// The names of the field with an identity, of its SPIFFE ID and of its certificates.
-type IdentityFields = [&'static str; 3];
+pub(super) type IdentityFields = [&'static str; 3];
 
 const IDENTITY: IdentityFields = ["identity", "identity.spiffe_id", "identity.certificates"];
-const SUBJECT: IdentityFields = ["subject", "subject.spiffe_id", "subject.certificates"];
-const EXCHANGER: IdentityFields = ["exchanger", "exchanger.spiffe_id", "exchanger.certificates"];
 
 /// Reads the identity that a question is about.
 pub(super) fn identity(asked: Option<&proto::AskedIdentity>) -> Result<AskedIdentity, Status> {
     identity_in(IDENTITY, asked)
 }
 
-fn identity_in(
+pub(super) fn identity_in(
     [field, spiffe_id, certificates]: IdentityFields,
     asked: Option<&proto::AskedIdentity>,
 ) -> Result<AskedIdentity, Status> {
@@ -59,19 +51,6 @@ fn identity_in(
     let chain = asked.certificates.iter().cloned().map(CertificateDer::from).collect();
     let unreadable = || malformed(certificates, "does not begin with an X.509 certificate in DER");
     AskedIdentity::from_chain(chain).and_then(Result::ok).ok_or_else(unreadable)
-}
-
-/// Reads a question about an exchange.
-pub(super) fn exchange_question(message: ExplainExchangeRequest) -> Result<ExchangeQuestion, Status> {
-    let subject = identity_in(SUBJECT, message.subject.as_ref())?;
-    let exchanger = identity_in(EXCHANGER, message.exchanger.as_ref())?;
-    let ExplainExchangeRequest { presented_at, audience, scope, .. } = message;
-    for (field, value) in [("presented_at", &presented_at), ("audience", &audience)] {
-        if value.is_empty() {
-            return Err(malformed(field, "is missing"));
-        }
-    }
-    Ok(ExchangeQuestion { subject, presented_at, exchanger, audience, scope })
 }
 
 /// Reads a question about a request.
@@ -126,38 +105,6 @@ pub(super) fn check(explained: ExplainedCheck) -> ExplainCheckResponse {
     }
 }
 
-/// Prints what an exchange would come to.
-pub(super) fn exchange(explained: ExplainedExchange) -> ExplainExchangeResponse {
-    let base = ExplainExchangeResponse {
-        subject_token: Some(token_outcome(explained.subject_token)),
-        client_id: explained.client_id.unwrap_or_default(),
-        registration: explained.registration.unwrap_or_default(),
-        rules: explained.rules.into_iter().map(rule_claim).collect(),
-        steps: explained.steps.into_iter().map(step).collect(),
-        ..ExplainExchangeResponse::default()
-    };
-    match explained.granted {
-        Ok(terms) => ExplainExchangeResponse {
-            granted: true,
-            reported: terms.reported,
-            subject: terms.subject,
-            actors: terms.actors,
-            scope: terms.scope.to_string(),
-            expires_in: terms.expires_in.try_into().ok(),
-            ..base
-        },
-        Err(why) => {
-            let (reason, cause, fix) = why_not(why);
-            ExplainExchangeResponse { reason, cause, fix, ..base }
-        }
-    }
-}
-
-fn rule_claim(claim: RuleClaim) -> ExchangeRuleClaim {
-    let RuleClaim { rule, applies, outcome } = claim;
-    ExchangeRuleClaim { rule: Some(messages::exchange_rule(rule)), applies, outcome: outcome.to_owned() }
-}
-
 /// Prints what an identity is to this server.
 pub(super) fn identity_response(explained: ExplainedIdentity) -> ExplainIdentityResponse {
     let (reason, cause, fix) = explained.why_not.map(why_not).unwrap_or_default();
@@ -173,11 +120,11 @@ pub(super) fn identity_response(explained: ExplainedIdentity) -> ExplainIdentity
     }
 }
 
-fn why_not(why: WhyNot) -> (String, String, String) {
+pub(super) fn why_not(why: WhyNot) -> (String, String, String) {
     (why.code.to_owned(), why.cause, why.fix)
 }
 
-fn token_outcome(outcome: TokenOutcome) -> proto::TokenOutcome {
+pub(super) fn token_outcome(outcome: TokenOutcome) -> proto::TokenOutcome {
     let base = proto::TokenOutcome {
         client_id: outcome.client_id.map(|client_id| client_id.to_string()).unwrap_or_default(),
         registration: outcome.registration.unwrap_or_default(),

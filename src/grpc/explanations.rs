@@ -18,6 +18,7 @@ use crate::grpc::explained;
 use crate::grpc::explained::certificate;
 use crate::grpc::explained::claim;
 use crate::grpc::explained::step;
+use crate::grpc::explained_exchange;
 use crate::grpc::resource_reports::printed_report;
 use crate::grpc::resource_reports::printed_simulation;
 use crate::grpc::status;
@@ -104,9 +105,11 @@ impl ExplanationService for Services {
         request: Request<ExplainExchangeRequest>,
     ) -> Result<Response<ExplainExchangeResponse>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let question = explained::exchange_question(message)?;
+        let question = explained_exchange::question(message)?;
         let answer = self.authority.explain_exchange(caller(&extensions)?, &question);
-        answer.map(|explained| Response::new(explained::exchange(explained))).map_err(refused(status::not_explained))
+        answer
+            .map(|explained| Response::new(explained_exchange::answer(explained)))
+            .map_err(refused(status::not_explained))
     }
 
     async fn report_resource(

@@ -14,6 +14,7 @@ mod claims;
 mod decisions;
 mod exchange_answer;
 mod explained;
+mod explained_exchange;
 mod explanations;
 pub mod ext_authz;
 #[cfg(any(test, fuzzing))]

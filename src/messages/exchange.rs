@@ -78,7 +78,8 @@ pub(super) fn txn_rule(rule: TxnRule) -> Result<TxnRuleMetadata, Malformed> {
     })
 }
 
-pub(super) fn txn_rule_message(rule: TxnRuleMetadata) -> TxnRule {
+/// The message of a rule for transaction tokens.
+pub fn txn_rule_message(rule: TxnRuleMetadata) -> TxnRule {
     let TxnRuleMetadata { subjects, issuer, presented_at, grants, scope, details, context, ttl } = rule;
     TxnRule {
         subjects,

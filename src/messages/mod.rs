@@ -18,5 +18,6 @@ pub use crate::messages::common::etag;
 pub use crate::messages::common::revision;
 pub use crate::messages::common::timestamp;
 pub use crate::messages::exchange::exchange_rule;
+pub use crate::messages::exchange::txn_rule_message;
 pub use crate::messages::json::json_object;
 pub use crate::messages::json::json_struct;

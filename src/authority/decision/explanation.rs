@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
+use serde_json::Map;
+use serde_json::Value;
 use spiffe::SpiffeId;
 
 use crate::authority::decision::steps::Step;
@@ -16,6 +18,7 @@ use crate::authority::registration::Claim;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::Rotation;
 use crate::authority::registration::RuleClaim;
+use crate::authority::registration::TxnRuleClaim;
 use crate::authority::resources::Destination;
 use crate::authority::scope::Scope;
 use crate::authority::state::Undecidable;
@@ -161,16 +164,56 @@ pub struct ExplainedCheck {
     pub claims: Vec<Claim>,
 }
 
-/// A question about an exchange of the token that a subject would present now.
+/// What is supposed to be exchanged.
+#[derive(Clone, Debug)]
+pub enum AskedPresentation {
+    /// The token that a subject would get now and present at a resource.
+    At {
+        /// Whose token it is.
+        subject: AskedIdentity,
+        /// The resource, by its audience.
+        resource: String,
+    },
+    /// Nothing: the client names whom the new token is for.
+    Stated(AskedIdentity),
+    /// A token of another issuer that is valid, bound to no certificate, and names no actors.
+    Foreign {
+        /// Its `iss`.
+        issuer: String,
+        /// Its `sub`.
+        subject: String,
+        /// Its scopes.
+        scope: Scope,
+    },
+}
+
+/// What is asked for in exchange.
+#[derive(Clone, Debug)]
+pub enum AskedExchange {
+    /// An access token.
+    AccessToken,
+    /// A transaction token.
+    TxnToken {
+        /// `request_context`.
+        context: Map<String, Value>,
+        /// `request_details`.
+        details: Map<String, Value>,
+    },
+    /// A grant for the authorization server of another trust domain.
+    JwtGrant,
+}
+
+/// A question about an exchange.
 #[derive(Clone, Debug)]
 pub struct ExchangeQuestion {
-    /// Whose token it is.
-    pub subject: AskedIdentity,
-    /// The resource at which it is presented, by its audience.
-    pub presented_at: String,
+    /// What is exchanged.
+    pub presented: AskedPresentation,
     /// Who exchanges it.
     pub exchanger: AskedIdentity,
-    /// The resource that the new token would be for, by its audience.
+    /// What for.
+    pub requested: AskedExchange,
+    /// The resource that the new token would be for, by its audience; the trust domain of a transaction token; the issuer of the
+    /// other authorization server.
     pub audience: String,
     /// Space-separated scopes. Empty: all that the rule gives.
     pub scope: String,
@@ -196,14 +239,16 @@ pub struct ExchangedTerms {
 pub struct ExplainedExchange {
     /// What would be issued, or why nothing.
     pub granted: Result<ExchangedTerms, WhyNot>,
-    /// What the subject would get to present.
-    pub subject_token: TokenOutcome,
+    /// What the subject would get to present; `None` where it presents no token of this server.
+    pub subject_token: Option<TokenOutcome>,
     /// The client that exchanges.
     pub client_id: Option<String>,
     /// The registration that applies to it, by its `client_id`.
     pub registration: Option<String>,
     /// The rule of this registration that applies, and those that nearly do.
     pub rules: Vec<RuleClaim>,
+    /// The same of its rules for transaction tokens, where one is asked for.
+    pub txn_rules: Vec<TxnRuleClaim>,
     /// The steps of the exchange. Empty where it does not come to one: the subject gets no token, or the exchanger may not call.
     pub steps: Vec<Step>,
 }

@@ -93,7 +93,7 @@ pub struct ExchangeRule {
 
 impl ExchangeRule {
     /// How specific the rule is for this subject; `None` where it is not about it.
-    fn specificity(&self, subject: &ClientId) -> Option<usize> {
+    pub(super) fn specificity(&self, subject: &ClientId) -> Option<usize> {
         match &self.foreign {
             None => specificity(&self.subjects, subject),
             Some(foreign) => foreign.specificity(subject),
@@ -120,7 +120,7 @@ impl ExchangeRule {
         }
     }
 
-    fn metadata(&self) -> ExchangeRuleMetadata {
+    pub(super) fn metadata(&self) -> ExchangeRuleMetadata {
         let presented = !self.is_of_tokens_of_another_issuer();
         let subjects = self.foreign.as_ref().map(ForeignSubjects::texts);
         ExchangeRuleMetadata {
@@ -135,17 +135,6 @@ impl ExchangeRule {
             max_actors: u32::try_from(self.max_actors).ok(),
         }
     }
-}
-
-/// How a rule stands to a question.
-#[derive(Clone, Debug)]
-pub struct RuleClaim {
-    /// The rule, in normal form.
-    pub rule: ExchangeRuleMetadata,
-    /// Whether it applies.
-    pub applies: bool,
-    /// Why, for people.
-    pub outcome: &'static str,
 }
 
 /// What a client's registration says about token exchange.
@@ -197,26 +186,6 @@ impl ExchangeTerms {
         let there = self.rules.iter().filter(|rule| rule.presented_at == presented_at && rule.audience == audience);
         let matching = there.filter_map(|rule| Some((rule.specificity(subject)?, rule)));
         matching.max_by_key(|(specificity, _)| *specificity).map(|(_, rule)| rule)
-    }
-
-    /// The rule that applies to a token of this subject that was presented there, and those that nearly do: all but one of
-    /// subject, place and audience are theirs, or another one is more specific.
-    pub fn claims_of(&self, subject: &ClientId, presented_at: &str, audience: &str) -> Vec<RuleClaim> {
-        let applying = self.rule(subject, presented_at, audience);
-        let claim = |rule: &ExchangeRule| {
-            let applies = applying.is_some_and(|one| std::ptr::eq(one, rule));
-            let of_subject = rule.specificity(subject).is_some();
-            let outcome = match (of_subject, rule.presented_at == presented_at, rule.audience == audience) {
-                (true, true, true) if applies => "applies: it is the most specific one",
-                (true, true, true) => "does not apply: a more specific one does",
-                (false, true, true) => "does not apply: it is about other subjects",
-                (true, false, true) => "does not apply: it is about tokens that were presented elsewhere",
-                (true, true, false) => "does not apply: it is for another audience",
-                (false, false, _) | (false, _, false) | (_, false, false) => return None,
-            };
-            Some(RuleClaim { rule: rule.metadata(), applies, outcome })
-        };
-        self.rules.iter().filter_map(claim).collect()
     }
 
     /// Whether a token of this subject that was presented there may be exchanged for one for some resource.

@@ -31,6 +31,9 @@ use crate::authority::trust::issuer_keys::TrustedIssuer;
 /// The longest `jti` that is kept as it is, in bytes. In place of a longer one stands a hash.
 const MAX_JTI_BYTES: usize = 128;
 
+/// The identifier of a token that is supposed to be there. A `jti` has no spaces, so that no revocation names it.
+const NOT_ISSUED: &str = "(not issued)";
+
 /// A JWT with a valid signature by a trusted issuer, which says for whom a request is made.
 #[derive(Clone)]
 pub struct ForeignToken {
@@ -159,6 +162,37 @@ impl TrustBundles {
         };
         let token = read(proven, subject, scope, Some(bound_to), None)?;
         Ok(ForeignToken { client_id, ..token })
+    }
+
+    /// The token of an issuer that a subject is supposed to have, if a key of the issuer could prove one.
+    pub(in crate::authority) fn supposed_subject_token(
+        &self,
+        (issuer, subject): (&str, &str),
+        scope: &Scope,
+        now: Timestamp,
+    ) -> Result<ForeignToken, InvalidIssuerJwt> {
+        let keys = self.issuers.get(issuer).ok_or(InvalidIssuerJwt::UnknownIssuer)?;
+        let terms = keys.trusted.subject_terms().ok_or(InvalidIssuerJwt::UnknownIssuer)?;
+        if !keys.are_usable(now) {
+            return Err(InvalidIssuerJwt::NoKeys);
+        }
+        if is_spiffe_uri(subject) {
+            return Err(InvalidIssuerJwt::SpiffeId);
+        }
+        Ok(ForeignToken {
+            trusted: Arc::clone(&keys.trusted),
+            subject: named(issuer, subject)?,
+            jti: NOT_ISSUED.to_owned(),
+            digest: [0; 32],
+            issued: now,
+            expires: now.after(keys.trusted.max_age),
+            // Where nothing says where they are, it has none.
+            scope: terms.scope_claim.as_ref().map(|_| scope.clone()).unwrap_or_default(),
+            actors: None,
+            may_act: None,
+            bound_to: None,
+            client_id: String::new(),
+        })
     }
 
     /// Whether grants of some other authorization server are taken.

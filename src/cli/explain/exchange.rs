@@ -21,17 +21,23 @@ use crate::cli::output::Format;
 use crate::cli::output::present;
 use crate::cli::status;
 use crate::cli::status::Needs;
+use crate::cli::token_input::TokenInput;
 use crate::cli::validate::DENIED;
+use crate::proto::AskedForeignSubject;
 use crate::proto::ExchangeRule;
 use crate::proto::ExchangeRuleClaim;
 use crate::proto::ExplainExchangeRequest;
 use crate::proto::ExplainExchangeResponse;
+use crate::proto::TokenType;
+use crate::proto::TxnRule;
+use crate::proto::TxnRuleClaim;
 use crate::proto::explanation_service_client::ExplanationServiceClient;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ExchangeCommand {
     /// Says whether a service could exchange the token of a caller, and why, without exchanging one: by the token that the caller would
-    /// get now, and by each rule that is, or nearly is, about it. For admins and auditors.
+    /// get now, or one of another issuer, and by each rule that is, or nearly is, about it. So for transaction tokens and for grants. For
+    /// admins and auditors.
     ///
     /// Exit codes: 0 a token would be issued, 3 none would be, 1 no answer, 2 the command line cannot be read.
     Explain(Box<ExchangeArguments>),
@@ -39,35 +45,79 @@ pub(in crate::cli) enum ExchangeCommand {
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ExchangeArguments {
-    /// Whose token it is: a SPIFFE ID, or a PEM file with a certificate and its intermediates.
-    #[arg(long, value_name = "ID|CERT.pem")]
-    subject: IdentityArgument,
-    /// The resource at which the token is presented, by its audience.
-    #[arg(long, value_name = "URI")]
-    presented_at: String,
+    /// Whose token it is: a SPIFFE ID, or a PEM file with a certificate and its intermediates. With --issuer: the sub, as the issuer has it.
+    #[arg(long, value_name = "ID|CERT.pem|SUB")]
+    subject: String,
+    /// The resource at which the token is presented, by its audience. Left out with --txn or --grant: nothing is presented, and the
+    /// exchanger names the subject itself.
+    #[arg(long, value_name = "URI", required_unless_present_any = ["issuer", "txn", "grant"])]
+    presented_at: Option<String>,
+    /// The token is one of another issuer: its iss.
+    #[arg(long, value_name = "URI", conflicts_with_all = ["presented_at", "grant"])]
+    issuer: Option<String>,
+    /// The scopes of a token of another issuer, space-separated.
+    #[arg(long, value_name = "SCOPE", requires = "issuer")]
+    subject_scope: Option<String>,
     /// Who exchanges it: a SPIFFE ID, or a PEM file with a certificate and its intermediates.
     #[arg(long = "as", value_name = "ID|CERT.pem")]
     exchanger: IdentityArgument,
-    /// The resource that the new token would be for, by its audience.
-    #[arg(long, value_name = "URI")]
+    /// The resource that the new token would be for, by its audience; of a transaction token the trust domain; of a grant the issuer of the
+    /// other authorization server.
+    #[arg(long, value_name = "URI|TRUST_DOMAIN")]
     audience: String,
     /// Space-separated scopes of the new token. Left out: all that the rule gives.
     #[arg(long)]
     scope: Option<String>,
+    /// Ask about a transaction token.
+    #[arg(long, requires = "scope", conflicts_with = "grant")]
+    txn: bool,
+    /// Ask about a grant for the authorization server of another trust domain.
+    #[arg(long)]
+    grant: bool,
+    /// What the transaction token would say of the call: a JSON object, as text, @FILE, or - for stdin.
+    #[arg(long, value_name = "JSON|@FILE|-", requires = "txn")]
+    request_details: Option<TokenInput>,
+    /// What the transaction token would say of the request's circumstances: a JSON object, as text, @FILE, or - for stdin.
+    #[arg(long, value_name = "JSON|@FILE|-", requires = "txn")]
+    request_context: Option<TokenInput>,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
 
+impl ExchangeArguments {
+    /// The question, and how to reach the server.
+    fn read(self) -> Result<(ExplainExchangeRequest, ConnectionArguments), CommandError> {
+        let requested = match (self.txn, self.grant) {
+            (true, _) => TokenType::TxnToken,
+            (false, true) => TokenType::JwtGrant,
+            (false, false) => TokenType::AccessToken,
+        };
+        let (subject, foreign_subject) = match self.issuer {
+            None => (Some(IdentityArgument::from(self.subject.as_str()).read()?), None),
+            Some(issuer) => {
+                let scope = self.subject_scope.unwrap_or_default();
+                (None, Some(AskedForeignSubject { issuer, subject: self.subject, scope }))
+            }
+        };
+        let request = ExplainExchangeRequest {
+            subject,
+            presented_at: self.presented_at.unwrap_or_default(),
+            exchanger: Some(self.exchanger.read()?),
+            audience: self.audience,
+            scope: self.scope.unwrap_or_default(),
+            foreign_subject,
+            requested: requested.into(),
+            request_context: self.request_context.map(|input| input.read_object("--request-context")).transpose()?,
+            request_details: self.request_details.map(|input| input.read_object("--request-details")).transpose()?,
+        };
+        Ok((request, self.connection))
+    }
+}
+
 pub(in crate::cli) async fn run(command: ExchangeCommand, format: Format) -> Result<ExitCode, CommandError> {
     let ExchangeCommand::Explain(arguments) = command;
-    let request = ExplainExchangeRequest {
-        subject: Some(arguments.subject.read()?),
-        presented_at: arguments.presented_at,
-        exchanger: Some(arguments.exchanger.read()?),
-        audience: arguments.audience,
-        scope: arguments.scope.unwrap_or_default(),
-    };
-    let mut explanations = ExplanationServiceClient::new(arguments.connection.open().await?);
+    let (request, connection) = arguments.read()?;
+    let mut explanations = ExplanationServiceClient::new(connection.open().await?);
     let answer = explanations.explain_exchange(request.clone()).await;
     let answer = answer.map_err(|status| status::explain(&status, Needs::Explanations))?.into_inner();
     match format {
@@ -88,6 +138,7 @@ fn text(answer: &ExplainExchangeResponse, asked: ExplainExchangeRequest) -> Stri
         ("reason", answer.reason.clone()),
         ("cause", answer.cause.clone()),
         ("presented at", asked.presented_at),
+        ("issuer", asked.foreign_subject.map(|subject| subject.issuer).unwrap_or_default()),
         ("client", answer.client_id.clone()),
         ("registration", answer.registration.clone()),
         ("audience", asked.audience),
@@ -101,17 +152,39 @@ fn text(answer: &ExplainExchangeResponse, asked: ExplainExchangeRequest) -> Stri
         lines.extend(outcome::lines(token));
     }
     lines.extend(steps("steps of the exchange", &answer.steps));
-    if !answer.rules.is_empty() {
-        lines.extend(under("rules of the client", &answer.rules.iter().map(rule).collect::<Vec<_>>()));
+    let rules: Vec<_> = answer.rules.iter().map(rule).chain(answer.txn_rules.iter().map(txn_rule)).collect();
+    if !rules.is_empty() {
+        lines.extend(under("rules of the client", &rules));
     }
     lines.extend(present_rows([("fix", answer.fix.clone())]));
     lines.join("\n")
 }
 
 fn rule(claim: &ExchangeRuleClaim) -> Vec<String> {
-    let applies = if claim.applies { "yes" } else { "no" }.to_owned();
-    let ExchangeRule { subjects, presented_at, audience, .. } = claim.rule.clone().unwrap_or_default();
-    vec![applies, subjects.join(" "), format!("at {presented_at}"), format!("for {audience}"), claim.outcome.clone()]
+    let ExchangeRule { subjects, issuer, presented_at, audience, .. } = claim.rule.clone().unwrap_or_default();
+    let place = presented(&issuer, &presented_at);
+    vec![yes_or_no(claim.applies), subjects.join(" "), place, format!("for {audience}"), claim.outcome.clone()]
+}
+
+fn txn_rule(claim: &TxnRuleClaim) -> Vec<String> {
+    let TxnRule { subjects, issuer, presented_at, grants, scope, .. } = claim.rule.clone().unwrap_or_default();
+    let gives = grants.iter().map(|grant| grant.gives.as_str()).chain([scope.as_str()]).filter(|one| !one.is_empty());
+    let gives = format!("gives {}", gives.collect::<Vec<_>>().join(" "));
+    vec![yes_or_no(claim.applies), subjects.join(" "), presented(&issuer, &presented_at), gives, claim.outcome.clone()]
+}
+
+fn yes_or_no(applies: bool) -> String {
+    if applies { "yes" } else { "no" }.to_owned()
+}
+
+/// Where what a rule is about comes from.
+fn presented(issuer: &str, presented_at: &str) -> String {
+    match (issuer, presented_at) {
+        ("", "") => "named by the client".to_owned(),
+        ("", place) => format!("at {place}"),
+        (issuer, "") => format!("of {issuer}"),
+        (issuer, place) => format!("of {issuer} at {place}"),
+    }
 }
 
 fn document(answer: &ExplainExchangeResponse) -> Value {
@@ -125,6 +198,7 @@ fn document(answer: &ExplainExchangeResponse) -> Value {
         "client_id": present(&answer.client_id),
         "registration": present(&answer.registration),
         "rules": answer.rules.iter().map(rule_document).collect::<Vec<_>>(),
+        "txn_rules": answer.txn_rules.iter().map(txn_rule_document).collect::<Vec<_>>(),
         "subject": present(&answer.subject),
         "actors": answer.actors,
         "scope": Some(&answer.scope).filter(|_| answer.granted),
@@ -137,9 +211,24 @@ fn rule_document(claim: &ExchangeRuleClaim) -> Value {
     let rule = claim.rule.clone().unwrap_or_default();
     json!({
         "subjects": rule.subjects,
+        "issuer": present(&rule.issuer),
         "presented_at": rule.presented_at,
         "audience": rule.audience,
         "presentation": rule.presentation,
+        "applies": claim.applies,
+        "outcome": claim.outcome,
+    })
+}
+
+fn txn_rule_document(claim: &TxnRuleClaim) -> Value {
+    let rule = claim.rule.clone().unwrap_or_default();
+    json!({
+        "subjects": rule.subjects,
+        "issuer": present(&rule.issuer),
+        "presented_at": present(&rule.presented_at),
+        "scope": present(&rule.scope),
+        "details": rule.details,
+        "context": rule.context,
         "applies": claim.applies,
         "outcome": claim.outcome,
     })

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use lanyard::authority::decision::AskedExchange;
 use lanyard::authority::decision::AskedIdentity;
+use lanyard::authority::decision::AskedPresentation;
 use lanyard::authority::decision::ExchangeQuestion;
 use lanyard::authority::decision::ExchangeRequest;
 use lanyard::authority::decision::Step;
@@ -128,20 +130,23 @@ fn asked(shop: &Shop, name: &str, by_id: bool) -> AskedIdentity {
 /// A question for the explanation.
 fn of(shop: &Shop, question: &Question) -> ExchangeQuestion {
     ExchangeQuestion {
-        subject: asked(shop, question.subject, question.by_id),
-        presented_at: at(question.place),
+        presented: AskedPresentation::At {
+            subject: asked(shop, question.subject, question.by_id),
+            resource: at(question.place),
+        },
         exchanger: asked(shop, question.exchanger, question.by_id),
+        requested: AskedExchange::AccessToken,
         audience: at(question.target),
         scope: question.scope.clone(),
     }
 }
 
 /// What there is to say of a step whatever was compared: the tokens differ.
-fn walked(steps: &[Step]) -> Vec<(&'static str, bool)> {
+pub fn walked(steps: &[Step]) -> Vec<(&'static str, bool)> {
     steps.iter().map(|step| (step.check.code(), step.passed)).collect()
 }
 
-fn counted(shop: &Shop) -> String {
+pub fn counted(shop: &Shop) -> String {
     let families = shop.fixture.authority.metric_families().into_iter();
     let decided = families.filter(|family| !["cache", "path_signatures"].iter().any(|part| family.name.contains(part)));
     format!("{:?} {:?}", decided.collect::<Vec<_>>(), shop.fixture.authority.refusals().size())
@@ -173,11 +178,11 @@ fn explanations_agree_with_600_generated_exchanges() {
             Ok(presented) => presented,
             Err(refused) => {
                 assert_eq!(code, Some(refused.error.code().as_str()), "{what}");
-                assert!(explained.subject_token.granted.is_err() && explained.steps.is_empty(), "{what}");
+                assert!(explained.subject_token.unwrap().granted.is_err() && explained.steps.is_empty(), "{what}");
                 continue;
             }
         };
-        let terms = explained.subject_token.granted.as_ref().unwrap();
+        let terms = explained.subject_token.as_ref().unwrap().granted.as_ref().unwrap();
         assert_eq!((&terms.scope, terms.expires_in), (&presented.scope, presented.expires_in), "{what}");
         // Where receipts are left, that of the presentation is exchanged.
         let text = presented.access_token;
@@ -273,9 +278,9 @@ fn with_exchange_switched_off_an_explanation_says_so() {
     let authority = &shop.fixture.authority;
     let admin = authority.as_caller(&shop.fixture.svid(ADMIN));
     let question = ExchangeQuestion {
-        subject: asked(&shop, "frontend", true),
-        presented_at: at("checkout"),
+        presented: AskedPresentation::At { subject: asked(&shop, "frontend", true), resource: at("checkout") },
         exchanger: asked(&shop, "checkout", true),
+        requested: AskedExchange::AccessToken,
         audience: at("orders"),
         scope: String::new(),
     };

@@ -1,6 +1,7 @@
 //! Token exchange: who may act for whom, where, and what ends it.
 
 mod ahead;
+mod ahead_others;
 mod cascade;
 mod chains;
 mod domains;

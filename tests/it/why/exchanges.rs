@@ -1,5 +1,6 @@
 //! What an exchange would come to, asked over the wire and by the command line.
 
+use lanyard::proto::AskedForeignSubject;
 use lanyard::proto::AskedIdentity;
 use lanyard::proto::Client;
 use lanyard::proto::Delegated;
@@ -8,7 +9,9 @@ use lanyard::proto::ExplainExchangeRequest;
 use lanyard::proto::ExplainExchangeResponse;
 use lanyard::proto::ProtectedResource;
 use lanyard::proto::ScopeGrant;
+use lanyard::proto::TokenType;
 use lanyard::proto::explanation_service_client::ExplanationServiceClient;
+use prost_types::Struct;
 use tonic::Code;
 use tonic::Status;
 
@@ -59,7 +62,7 @@ fn by_id(id: &str) -> AskedIdentity {
 fn question() -> ExplainExchangeRequest {
     let (presented_at, audience) = (PLACE.to_owned(), ORDERS.to_owned());
     let (subject, exchanger) = (Some(by_id(FRONTEND)), Some(by_id(CHECKOUT)));
-    ExplainExchangeRequest { subject, presented_at, exchanger, audience, scope: String::new() }
+    ExplainExchangeRequest { subject, presented_at, exchanger, audience, ..ExplainExchangeRequest::default() }
 }
 
 async fn explain(
@@ -92,6 +95,12 @@ async fn an_exchange_is_explained_to_those_who_read_all_and_to_nobody_else() {
 async fn a_question_about_an_exchange_that_cannot_be_read_is_refused_by_its_field() {
     let Scene { server, .. } = scene().await;
     let admin = server.svid("/admin");
+    let foreign = |issuer: &str, subject: &str, scope: &str| {
+        let [issuer, name, scope] = [issuer, subject, scope].map(ToOwned::to_owned);
+        let foreign_subject = Some(AskedForeignSubject { issuer, subject: name, scope });
+        ExplainExchangeRequest { subject: None, presented_at: String::new(), foreign_subject, ..question() }
+    };
+    let grant = i32::from(TokenType::JwtGrant);
     let garbage = Some(AskedIdentity { certificates: vec![b"garbage".to_vec()], ..AskedIdentity::default() });
     for (asked, field) in [
         (ExplainExchangeRequest { subject: None, ..question() }, "subject"),
@@ -101,6 +110,14 @@ async fn a_question_about_an_exchange_that_cannot_be_read_is_refused_by_its_fiel
         (ExplainExchangeRequest { exchanger: garbage, ..question() }, "exchanger.certificates"),
         (ExplainExchangeRequest { presented_at: String::new(), ..question() }, "presented_at"),
         (ExplainExchangeRequest { audience: String::new(), ..question() }, "audience"),
+        (ExplainExchangeRequest { requested: 9, ..question() }, "requested"),
+        (ExplainExchangeRequest { request_details: Some(Struct::default()), ..question() }, "request_details"),
+        (ExplainExchangeRequest { request_context: Some(Struct::default()), ..question() }, "request_context"),
+        (ExplainExchangeRequest { subject: Some(by_id(FRONTEND)), ..foreign("https://a", "b", "") }, "foreign_subject"),
+        (ExplainExchangeRequest { requested: grant, ..foreign("https://a", "b", "") }, "foreign_subject"),
+        (foreign("", "b", ""), "foreign_subject.issuer"),
+        (foreign("https://a", "", ""), "foreign_subject.subject"),
+        (foreign("https://a", "b", "c  d"), "foreign_subject.scope"),
     ] {
         assert_eq!(refused_field(explain(&server, &admin, asked).await), field);
     }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::iter;
 use std::sync::Arc;
 
+use serde_json::Map;
+
 use crate::authority::Authority;
 use crate::authority::api::audit::cause;
 use crate::authority::api::audit::one_step;
@@ -15,6 +17,9 @@ use crate::authority::api::explain::supposed::readable;
 use crate::authority::api::explain::supposed::refused_call;
 use crate::authority::api::explain::supposed::supposed_assertion;
 use crate::authority::api::receipts::presented;
+use crate::authority::decision::AskedExchange;
+use crate::authority::decision::AskedIdentity;
+use crate::authority::decision::AskedPresentation;
 use crate::authority::decision::Check;
 use crate::authority::decision::Exchange;
 use crate::authority::decision::ExchangeError;
@@ -24,19 +29,30 @@ use crate::authority::decision::ExchangeSubject;
 use crate::authority::decision::ExchangedTerms;
 use crate::authority::decision::Exchanging;
 use crate::authority::decision::ExplainedExchange;
+use crate::authority::decision::JwtGrant;
+use crate::authority::decision::JwtGrantAsked;
+use crate::authority::decision::JwtGrantRequest;
 use crate::authority::decision::NotExplained;
 use crate::authority::decision::Step;
+use crate::authority::decision::TokenOutcome;
 use crate::authority::decision::TokenRequest;
+use crate::authority::decision::TxnAsked;
+use crate::authority::decision::TxnGrant;
+use crate::authority::decision::TxnRequest;
+use crate::authority::decision::TxnSubject;
 use crate::authority::decision::WhyNot;
 use crate::authority::decision::exchange;
 use crate::authority::decision::explain_exchange;
+use crate::authority::decision::explain_jwt_grant;
+use crate::authority::decision::explain_txn;
+use crate::authority::decision::jwt_grant;
+use crate::authority::decision::txn;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::observe::exchange_fix;
 use crate::authority::observe::fix;
 use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
-use crate::authority::registration::RuleClaim;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::authority::tokens::Actors;
@@ -46,11 +62,35 @@ use crate::authority::tokens::ReceiptId;
 use crate::authority::tokens::TokenHash;
 use crate::authority::tokens::VerifiedReceipt;
 use crate::authority::tokens::VerifiedToken;
+use crate::authority::tokens::qualified;
 use crate::authority::tokens::verify_receipt;
+use crate::authority::trust::ForeignToken;
+
+/// What is supposed to be exchanged, once its subject is known.
+struct Supposed {
+    /// The token of this server, and its receipt.
+    subject: Result<ExchangeSubject, ExchangeError>,
+    /// The token of another issuer.
+    foreign: Option<Result<ForeignToken, ExchangeError>>,
+    /// Whom the client names.
+    stated: Option<ClientId>,
+}
+
+/// What is known of the subject before an exchange is decided.
+struct Presenting {
+    /// What its request for a token comes to, where it presents one.
+    outcome: Option<TokenOutcome>,
+    /// Its name, for the rules.
+    name: Option<ClientId>,
+    /// Where it presents its token: no resource, for that of another issuer. `None`: it presents none.
+    at: Option<String>,
+    /// What is exchanged, or why it does not come to an exchange.
+    supposed: Result<Supposed, WhyNot>,
+}
 
 impl Authority {
-    /// What an exchange would come to now, of the token that its subject would get for the place where it is presented. Nothing is
-    /// issued, and nothing is counted or recorded as a decision.
+    /// What an exchange would come to now: of the token that its subject would get for the place where it is presented, of a token of
+    /// another issuer, or of nothing but whom the client names. Nothing is issued, and nothing is counted or recorded as a decision.
     pub fn explain_exchange(
         &self,
         caller: &Caller,
@@ -59,39 +99,104 @@ impl Authority {
         let view = &caller.view;
         let fresh = view.freshness(view.shortest_bound(iter::once(question.audience.as_str())));
         fresh.map_err(|why| self.not_explained(caller, why.into()))?;
-        let subject = self.supposed_caller(view, &question.subject);
-        let speaks_for = subject.as_ref().ok().and_then(|peer| self.own_client(peer));
-        let (subject_token, token) = match &subject {
-            Ok(peer) => {
-                let client_id = speaks_for.as_ref().map(ToString::to_string);
-                let audience = vec![question.presented_at.clone()];
-                self.supposed_token(peer, &TokenRequest { client_id, audience, ..TokenRequest::default() })
-            }
-            Err(error) => (not_admitted(*error), None),
-        };
+        let Presenting { outcome, name, at, supposed } = self.presenting(view, &question.presented);
         let exchanger = self.supposed_caller(view, &question.exchanger);
         let client_id = exchanger.as_ref().ok().and_then(|peer| self.own_client(peer));
-        let (granted, steps) = match (exchanger, token, &subject_token.granted) {
-            (Err(error), ..) => (Err(refused_call(error)), Vec::new()),
-            (Ok(_), None, Err(why)) => (Err(why.clone()), Vec::new()),
-            // A token that is granted is there.
-            (Ok(_), None, Ok(_)) => (Err(why_not(NOTHING, client_id.as_ref(), question)), Vec::new()),
-            (Ok(peer), Some(token), _) => {
-                let receipt = supposed_receipt(view, &question.presented_at, &token);
-                let subject = ExchangeSubject { token: Arc::new(token), receipt };
-                let (outcome, steps) = self.supposed_exchange(&peer, client_id.as_ref(), &subject, question);
-                let terms = outcome.map(|exchange| terms(exchange, view));
-                (terms.map_err(|error| why_not(error, client_id.as_ref(), question)), steps)
+        let (granted, steps) = match (exchanger, supposed) {
+            (Err(error), _) => (Err(refused_call(error)), Vec::new()),
+            (Ok(_), Err(why)) => (Err(why), Vec::new()),
+            (Ok(peer), Ok(supposed)) => {
+                let (outcome, steps) = self.supposed_exchange(&peer, client_id.as_ref(), &supposed, question);
+                (outcome.map_err(|error| why_not(error, client_id.as_ref(), question)), steps)
             }
         };
+        let terms = client_id.as_ref().zip(name.as_ref()).and_then(|(client_id, name)| {
+            let ClientStatus::Registered(client) = view.snapshot.directory.status(client_id) else { return None };
+            Some((client_id, name, client.registration.terms.exchange.clone()?))
+        });
+        let (mut rules, mut txn_rules) = (Vec::new(), Vec::new());
+        match (&question.requested, terms) {
+            (AskedExchange::AccessToken, Some((_, name, terms))) => {
+                rules = terms.claims_of(name, at.as_deref().unwrap_or_default(), &question.audience);
+            }
+            (AskedExchange::TxnToken { .. }, Some((client_id, name, terms))) => {
+                txn_rules = terms.txn_claims_of(client_id, name, at.as_deref());
+            }
+            // Grants for others are made by the configuration.
+            (AskedExchange::JwtGrant, _) | (_, None) => {}
+        }
         Ok(ExplainedExchange {
             granted,
-            subject_token,
-            rules: rules(view, client_id.as_ref(), speaks_for.as_ref(), question),
+            subject_token: outcome,
+            rules,
+            txn_rules,
             registration: registration(view, client_id.as_ref()),
             client_id: client_id.map(|client_id| client_id.to_string()),
             steps: readable(steps),
         })
+    }
+
+    fn presenting(&self, view: &View, presented: &AskedPresentation) -> Presenting {
+        match presented {
+            AskedPresentation::At { subject, resource } => self.presenting_at(view, subject, resource),
+            AskedPresentation::Stated(subject) => {
+                let named = self.stated(view, subject);
+                let supposed = |name: ClientId| Supposed { subject: Err(NOTHING), foreign: None, stated: Some(name) };
+                Presenting {
+                    outcome: None,
+                    name: named.as_ref().ok().cloned(),
+                    at: None,
+                    supposed: named.map(supposed),
+                }
+            }
+            AskedPresentation::Foreign { issuer, subject, scope } => {
+                let token = view.trust.supposed_subject_token((issuer, subject), scope, view.now);
+                let name = ClientId::parse(&qualified(issuer, subject));
+                let token = token.map_err(ExchangeError::ForeignInvalid).and_then(|token| {
+                    let refusal = view.refusal_of_foreign(&token, self.policy.lineage);
+                    refusal.map_or(Ok(token), |why| Err(ExchangeError::SubjectDenied(why)))
+                });
+                let supposed = Supposed { subject: Err(NOTHING), foreign: Some(token), stated: None };
+                Presenting { outcome: None, name, at: Some(String::new()), supposed: Ok(supposed) }
+            }
+        }
+    }
+
+    fn presenting_at(&self, view: &View, subject: &AskedIdentity, resource: &str) -> Presenting {
+        let peer = self.supposed_caller(view, subject);
+        let name = peer.as_ref().ok().and_then(|peer| self.own_client(peer));
+        let (outcome, token) = match &peer {
+            Ok(peer) => {
+                let client_id = name.as_ref().map(ToString::to_string);
+                let audience = vec![resource.to_owned()];
+                self.supposed_token(peer, &TokenRequest { client_id, audience, ..TokenRequest::default() })
+            }
+            Err(error) => (not_admitted(*error), None),
+        };
+        let supposed = match (&outcome.granted, token) {
+            (Err(why), _) => Err(why.clone()),
+            (Ok(_), token) => {
+                // A token that is granted is there.
+                let subject = token.ok_or(NOTHING).map(|token| {
+                    let receipt = supposed_receipt(view, resource, &token);
+                    ExchangeSubject { token: Arc::new(token), receipt }
+                });
+                Ok(Supposed { subject, foreign: None, stated: None })
+            }
+        };
+        Presenting { outcome: Some(outcome), name, at: Some(resource.to_owned()), supposed }
+    }
+
+    /// The client that a question names.
+    fn stated(&self, view: &View, asked: &AskedIdentity) -> Result<ClientId, WhyNot> {
+        match asked {
+            AskedIdentity::SpiffeId(id) => Ok(ClientId::from(id)),
+            AskedIdentity::Certificate(_) => {
+                let peer = self.supposed_caller(view, asked).map_err(refused_call)?;
+                let nobody = || WhyNot { code: NOTHING.code(), cause: NOTHING.to_string(), fix: String::new() };
+                self.own_client(&peer).ok_or_else(nobody)
+            }
+        }
     }
 
     /// The client as which a peer would ask: its SPIFFE ID or, without one, that of its registration.
@@ -104,9 +209,9 @@ impl Authority {
         &self,
         peer: &Caller,
         client_id: Option<&ClientId>,
-        subject: &ExchangeSubject,
+        supposed: &Supposed,
         question: &ExchangeQuestion,
-    ) -> (Result<Exchange, ExchangeError>, Vec<Step>) {
+    ) -> (Result<ExchangedTerms, ExchangeError>, Vec<Step>) {
         let (view, identity) = (&peer.view, &*peer.identity);
         let ended = |check, error: ExchangeError| (Err(error), one_step(check, &error.to_string(), ""));
         if !self.policy.exchange.enabled {
@@ -126,14 +231,47 @@ impl Authority {
             snapshot: &view.snapshot,
             credentials: self.credentials(identity, assertion.as_ref()),
             request: &request,
-            subject: Ok(subject),
-            foreign: None,
+            subject: supposed.subject.as_ref().map_err(|error| *error),
+            foreign: supposed.foreign.as_ref().map(|token| token.as_ref().map_err(|error| *error)),
             issuer: &self.policy.issuer,
             actor_token: None,
             judge: &|token, audience| self.judge(view, token, audience),
             now: view.now,
         };
-        (exchange(&exchanging), explain_exchange(&exchanging))
+        let stated = supposed.stated.as_ref().map(|name| Map::from_iter([("sub".to_owned(), name.as_str().into())]));
+        match &question.requested {
+            AskedExchange::AccessToken => {
+                let outcome = exchange(&exchanging).map(|exchange| exchanged_terms(exchange, view));
+                (outcome, explain_exchange(&exchanging))
+            }
+            AskedExchange::TxnToken { context, details } => {
+                let Some(policy) = &self.policy.txn_tokens else {
+                    return ended(Check::Request, ExchangeError::TxnTokensNotEnabled);
+                };
+                let subject = stated.map_or(TxnSubject::Presented, TxnSubject::Stated);
+                let (context, details) = (context.clone(), details.clone());
+                let asked = TxnAsked {
+                    request: &TxnRequest { exchange: request.clone(), subject, context, details },
+                    exchanging,
+                    replaced: Ok(None),
+                    self_signed: Ok(None),
+                    policy,
+                };
+                (txn(&asked).map(|grant| txn_terms(grant, view)), explain_txn(&asked))
+            }
+            AskedExchange::JwtGrant => {
+                let targets = self.policy.chaining.as_slice();
+                if targets.is_empty() {
+                    return ended(Check::Request, ExchangeError::ChainingNotEnabled);
+                }
+                let asked = JwtGrantAsked {
+                    request: &JwtGrantRequest { exchange: request.clone(), itself: stated },
+                    exchanging,
+                    targets,
+                };
+                (jwt_grant(&asked).map(|grant| grant_terms(grant, view)), explain_jwt_grant(&asked))
+            }
+        }
     }
 }
 
@@ -162,9 +300,9 @@ fn supposed_receipt(view: &View, audience: &str, token: &VerifiedToken) -> Optio
     verify_receipt(keys, text.as_str(), view.now).ok()
 }
 
-fn terms(exchange: Exchange, view: &View) -> ExchangedTerms {
+fn exchanged_terms(exchange: Exchange, view: &View) -> ExchangedTerms {
     ExchangedTerms {
-        actors: exchange.actors.iter().flat_map(Actors::all).map(Cow::into_owned).collect(),
+        actors: names(exchange.actors.as_ref()),
         expires_in: view.now.until(exchange.expires),
         subject: exchange.subject,
         scope: exchange.scope,
@@ -172,22 +310,33 @@ fn terms(exchange: Exchange, view: &View) -> ExchangedTerms {
     }
 }
 
+fn txn_terms(grant: TxnGrant, view: &View) -> ExchangedTerms {
+    ExchangedTerms {
+        actors: names(grant.actors.as_ref()),
+        expires_in: view.now.until(grant.expires),
+        subject: grant.subject,
+        scope: grant.scope,
+        reported: false,
+    }
+}
+
+fn grant_terms(grant: JwtGrant, view: &View) -> ExchangedTerms {
+    ExchangedTerms {
+        actors: names(grant.actors.as_ref()),
+        expires_in: view.now.until(grant.expires),
+        subject: grant.subject,
+        scope: grant.scope,
+        reported: false,
+    }
+}
+
+fn names(actors: Option<&Actors>) -> Vec<String> {
+    actors.into_iter().flat_map(Actors::all).map(Cow::into_owned).collect()
+}
+
 fn why_not(error: ExchangeError, client_id: Option<&ClientId>, question: &ExchangeQuestion) -> WhyNot {
     let client = client_id.map_or("the client", ClientId::as_str);
     let cause = if let ExchangeError::NotGranted(error) = error { cause(error) } else { error.to_string() };
     let fix = fix::naming(exchange_fix::of_exchange(error), client, "the certificate", &question.audience);
     WhyNot { code: error.code(), cause, fix }
-}
-
-/// The rules of the exchanger that apply to the subject, or nearly do.
-fn rules(
-    view: &View,
-    client_id: Option<&ClientId>,
-    subject: Option<&ClientId>,
-    question: &ExchangeQuestion,
-) -> Vec<RuleClaim> {
-    let (Some(client_id), Some(subject)) = (client_id, subject) else { return Vec::new() };
-    let ClientStatus::Registered(client) = view.snapshot.directory.status(client_id) else { return Vec::new() };
-    let terms = client.registration.terms.exchange.as_ref();
-    terms.map(|terms| terms.claims_of(subject, &question.presented_at, &question.audience)).unwrap_or_default()
 }
