@@ -13,6 +13,7 @@ mod disk;
 mod endpoints;
 mod envoy;
 mod exchange;
+mod exchange_issuers;
 mod fault;
 mod http;
 mod issuers;

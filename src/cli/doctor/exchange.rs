@@ -1,5 +1,7 @@
 //! What is registered of token exchange and comes to nothing, or gives one identity what two should have.
 
+use std::sync::Arc;
+
 use crate::authority::access::Fronted;
 use crate::authority::access::RoleHolder;
 use crate::authority::identity::SpiffeIdPattern;
@@ -8,6 +10,7 @@ use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientMetadata;
 use crate::authority::registration::ClientRegistration;
 use crate::authority::registration::ExchangeRule;
+use crate::authority::registration::ExchangeTerms;
 use crate::authority::registration::Presentation;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::RESOURCES;
@@ -15,6 +18,8 @@ use crate::authority::resources::Receipts;
 use crate::authority::store::Store;
 use crate::authority::store::StoreError;
 use crate::cli::doctor::clients::StoredClient;
+use crate::cli::doctor::exchange_issuers;
+use crate::cli::doctor::exchange_issuers::Beside;
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::cli::documents::lint::exchange::covers;
@@ -28,6 +33,8 @@ pub(in crate::cli::doctor) const CHECK: &str = "exchange";
 /// What is registered.
 struct Registered {
     clients: Vec<ClientMetadata>,
+    /// What each client says of exchange, in the same order.
+    terms: Vec<Option<Arc<ExchangeTerms>>>,
     /// Each rule, and the client of the tokens that it gives; `None` where that is one of many.
     rules: Vec<(String, Option<ClientId>, ExchangeRule)>,
     resources: Vec<ProtectedResource>,
@@ -55,6 +62,8 @@ pub(in crate::cli::doctor) async fn check(store: &dyn Store, config: &Config, re
             registered.check_proxies(resource, receipts, &config.policy.roles.proxies, report);
         }
     }
+    let Registered { clients, terms, resources, .. } = &registered;
+    exchange_issuers::check(CHECK, &Beside { clients, terms, resources }, config, report);
     if report.len() == before {
         report.ok(CHECK, "", "each rule has what it needs, and no proxy redeems what it makes for others");
     }
@@ -68,14 +77,15 @@ impl Registered {
         let resources = resources.collect();
         let clients = clients.entries.iter().filter_map(|(_, stored)| serde_json::from_slice(&stored.value).ok());
         let clients: Vec<ClientMetadata> = clients.map(|StoredClient { metadata }| metadata).collect();
+        let parsed =
+            |metadata: &ClientMetadata| ClientRegistration::parse(metadata.clone()).ok()?.terms.exchange.clone();
+        let terms: Vec<Option<Arc<ExchangeTerms>>> = clients.iter().map(parsed).collect();
         let mut rules = Vec::new();
-        for metadata in &clients {
-            let Ok(client) = ClientRegistration::parse(metadata.clone()) else { continue };
-            let terms = client.terms.exchange.iter().filter(|terms| terms.granted);
+        for (metadata, terms) in clients.iter().zip(&terms) {
             let of_client = |rule: &ExchangeRule| (metadata.client_id.clone(), holder(metadata), rule.clone());
-            rules.extend(terms.flat_map(|terms| &terms.rules).map(of_client));
+            rules.extend(terms.iter().filter(|terms| terms.granted).flat_map(|terms| &terms.rules).map(of_client));
         }
-        Ok(Self { clients, rules, resources })
+        Ok(Self { clients, terms, rules, resources })
     }
 
     fn resource(&self, audience: &str) -> Option<&ProtectedResource> {

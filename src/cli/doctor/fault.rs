@@ -59,6 +59,9 @@ pub(in crate::cli::doctor) enum Fault {
     ExchangeWithoutReceipts,
     ExchangeEvidenceTooWeak,
     ExchangeNotIndependent,
+    ExchangeIssuerNotTrusted,
+    ChainingNotRegistered,
+    ChainingNotAccepted,
     DiskFull,
     DiskFilling,
     LimitsBeyondMemory,
@@ -346,6 +349,21 @@ impl Fault {
                 "EXCHANGE_NOT_INDEPENDENT",
                 Warning,
                 "put a proxy with an identity of its own in front, or ask for `presentation: receipt`",
+            ),
+            Self::ExchangeIssuerNotTrusted => (
+                "EXCHANGE_ISSUER_NOT_TRUSTED",
+                Warning,
+                "give the issuer an entry with `exchange` in trusted_issuers, or take the rule out",
+            ),
+            Self::ChainingNotRegistered => (
+                "CHAINING_NOT_REGISTERED",
+                Warning,
+                "register the client with the grant type, token-exchange for `to` and jwt-bearer for `from`, or take it out of the entry",
+            ),
+            Self::ChainingNotAccepted => (
+                "CHAINING_NOT_ACCEPTED",
+                Warning,
+                "have the resource's owner add the client, to `receipts.exchangers` for `to` and to `delegated.actors` for `from`, or take it out of the entry",
             ),
             Self::DiskFull => (
                 "DISK_FULL",

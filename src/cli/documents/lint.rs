@@ -1,9 +1,11 @@
 //! `lanyard lint`: what documents say beside each other, without a server.
 
 pub(in crate::cli) mod exchange;
+pub(in crate::cli) mod issuers;
 mod txn;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -30,11 +32,15 @@ use crate::cli::error::CommandError;
 use crate::cli::output;
 use crate::cli::output::Format;
 use crate::cli::resource::yaml::ResourceYaml;
+use crate::config;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct LintArguments {
     #[command(flatten)]
     sources: SourceArguments,
+    /// The server's configuration, to compare the issuers that rules name with those that it trusts.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// Something that is valid and probably not meant.
@@ -63,10 +69,15 @@ pub(in crate::cli) fn run(arguments: &LintArguments, format: Format) -> Result<E
     for grant in &grants {
         TeamGrant::parse(grant.clone()).map_err(|error| invalid(format!("{}: {error}", grant.name)))?;
     }
+    let config = arguments.config.as_deref().map(config::load).transpose();
+    let config =
+        config.map_err(|error| CommandError::new(error.to_string(), "see `lanyard config check`").not_retryable())?;
+    let issuers = config.as_ref().map(issuers::trusted);
     let mut remarks = of_clients(&clients, &resources);
     for (client, terms) in &terms {
         let found = exchange::of_client(client, terms, &clients, &parsed);
         let found = found.into_iter().chain(txn::of_client(terms, &parsed));
+        let found = found.chain(issuers.iter().flat_map(|issuers| issuers::of_client(terms, issuers)));
         remarks.extend(found.map(|text| of_client(client, text)));
     }
     remarks.extend(of_resources(&resources, &parsed));

@@ -1,5 +1,6 @@
 //! What `lanyard doctor` finds in what is registered of token exchange, each beside the nearest that is in order.
 
+use std::fs;
 use std::slice::from_ref;
 
 use lanyard::authority::registration::CLIENTS;
@@ -11,6 +12,7 @@ use lanyard::authority::store::Store as _;
 use lanyard::store::sled::SledOptions;
 use lanyard::store::sled::SledStore;
 
+use crate::issuer_jwt::cluster::Cluster;
 use crate::support::as_of_now::AsOfNow as _;
 use crate::support::authority::ADMIN;
 use crate::support::authority::TestAuthority;
@@ -179,4 +181,70 @@ async fn registrations_of_exchange_are_found_where_it_is_off() {
     let client = "client_id: spiffe://prod.example/shop/checkout\ntoken_endpoint_auth_method: spiffe_x509\n\
                   audience: ['https://orders.example']\n";
     assert_eq!(found(&fixture, &[plain], &[client.to_owned()]).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn rules_about_subjects_that_no_trusted_issuer_speaks_for_are_found() {
+    let issuers = |exchange: &str| {
+        let fixture = DoctorFixture::new();
+        fs::write(fixture.path("idp.json"), Cluster::named("https://idp.example", "idp-1").jwks()).unwrap();
+        fixture.add("exchange: {enabled: true}");
+        let entry = format!("{{name: idp, issuer: 'https://idp.example', jwks: idp.json{exchange}}}");
+        fixture.add(&format!("trusted_issuers: [{entry}]"));
+        fixture.served()
+    };
+    let by_issuer = |issuer: &str| {
+        let of = format!("issuer: '{issuer}'");
+        let rule = ACTOR
+            .replace("presented_at: https://checkout.example", &of)
+            .replace("'spiffe://prod.example/web/*'", "alice");
+        let txn = format!("txn: [{{{of}, subjects: [alice], grants: [{{needs: shop.buy, gives: order.place}}]}}]");
+        [rule.clone(), with(&ACTOR[..ACTOR.find("exchange:").unwrap()], &txn)]
+    };
+    let orders = [ORDERS.to_owned()];
+    for (exchange, issuer, expected) in [
+        (", exchange: {scope_claim: /scope}", "https://idp.example", None),
+        (", exchange: {scope_claim: /scope}", "https://other.example", Some("EXCHANGE_ISSUER_NOT_TRUSTED")),
+        (", exchange: {}", "https://idp.example", Some("EXCHANGE_ISSUER_NOT_TRUSTED")),
+        ("", "https://idp.example", Some("EXCHANGE_ISSUER_NOT_TRUSTED")),
+    ] {
+        let fixture = issuers(exchange);
+        for client in by_issuer(issuer) {
+            let seen = found(&fixture, &orders, from_ref(&client)).await;
+            assert_eq!(seen, Vec::from_iter(expected), "{exchange} {client}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn entries_of_chaining_without_their_clients_and_resources_are_found() {
+    let fixture = DoctorFixture::new();
+    fs::write(fixture.path("partner.json"), Cluster::named("https://partner.example", "partner-1").jwks()).unwrap();
+    fixture.add("exchange: {enabled: true}");
+    let common = "clients: ['spiffe://prod.example/shop/checkout'], grants: [{needs: a, gives: b}]";
+    fixture.add(&format!(
+        "chaining: {{to: [{{issuer: 'https://to.example', subjects: ['spiffe://prod.example/web/*'], \
+         presented_at: ['https://checkout.example'], {common}}}], from: [{{name: partner, issuer: 'https://partner.example', \
+         jwks: partner.json, subjects: ['https://partner.example#alice'], audience: ['https://orders.example'], {common}}}]}}"
+    ));
+    let fixture = fixture.served();
+    let client = |grants: &str| {
+        let grants = format!("client_credentials, {grants}");
+        ACTOR[..ACTOR.find("exchange:").unwrap()]
+            .replace("client_credentials, 'urn:ietf:params:oauth:grant-type:token-exchange'", &grants)
+    };
+    let [exchange, bearer] =
+        ["token-exchange", "jwt-bearer"].map(|name| format!("'urn:ietf:params:oauth:grant-type:{name}'"));
+    let both = client(&format!("{exchange}, {bearer}"));
+    let [checkout, orders] = [CHECKOUT, ORDERS].map(ToOwned::to_owned);
+    let good = [checkout.clone(), orders.clone()];
+    assert_eq!(found(&fixture, &good, from_ref(&both)).await, Vec::<String>::new());
+    for lacking in [client(&exchange), client(&bearer)] {
+        assert_eq!(found(&fixture, &good, &[lacking]).await, ["CHAINING_NOT_REGISTERED"]);
+    }
+    let closed = "audience: https://orders.example\nscope: orders.read\n".to_owned();
+    let none = "audience: https://checkout.example\nscope: checkout.submit\n".to_owned();
+    for resources in [[checkout, closed], [none, orders]] {
+        assert_eq!(found(&fixture, &resources, from_ref(&both)).await, ["CHAINING_NOT_ACCEPTED"]);
+    }
 }

@@ -33,8 +33,9 @@ const ROOMS: [&str; 19] = [
     "yaml",
 ];
 
-/// Commands that start a server, and those that inspect what one leaves behind: they reach beyond the core.
-const COMMANDS_BEYOND: [&str; 6] = ["cli/audit", "cli/serve", "cli/dev", "cli/config_check", "cli/doctor", "cli/store"];
+/// Commands that start a server, and those that inspect what one leaves behind or reads: they reach beyond the core.
+const COMMANDS_BEYOND: [&str; 7] =
+    ["cli/audit", "cli/serve", "cli/dev", "cli/config_check", "cli/doctor", "cli/documents/lint", "cli/store"];
 
 /// Records of the audit trail are made where things are decided, and their lines written by one sink.
 const AUDIT_TRAIL: [(&str, &str); 2] =
