@@ -78,8 +78,16 @@ fn by_reason(reason: Option<&str>, needs: Needs) -> Option<&'static str> {
             "an admin sees the cause with `lanyard why` and the reference, and what the rules give with `lanyard exchange explain`; \
              a receipt is good for seconds"
         }
+        ("INVALID_GRANT", Needs::Exchange) => {
+            "get a new grant: one is good once and for a minute, for the client and with the certificate that it was asked for with; an \
+             admin sees the cause with `lanyard why` and the reference"
+        }
         ("UNAUTHORIZED_CLIENT", _) => {
-            "have an admin add token-exchange to the client's `grant_types`, and rules to `exchange`"
+            "have an admin add the grant type to the client's `grant_types`: token-exchange, with rules in `exchange`, or jwt-bearer for \
+             grants of other trust domains"
+        }
+        ("CHAINING_NOT_ENABLED", _) => {
+            "have the other authorization server named in `chaining.to` of the server's configuration"
         }
         ("EXCHANGE_NOT_ENABLED", _) => "have `exchange.enabled` set in the server's configuration",
         ("INVALID_SCOPE", _) => "ask for scopes that `lanyard whoami` shows, or leave out --scope",

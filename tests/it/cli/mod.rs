@@ -28,6 +28,7 @@ mod refused_certificates;
 mod registry_files;
 mod resource;
 mod revocations;
+mod token_chaining;
 mod token_exchange;
 mod token_out;
 mod token_watch;
