@@ -10,14 +10,19 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use hyper::body::Bytes;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::IssueTokenResponse;
+use lanyard::proto::ProtectedResource;
+use lanyard::proto::Route;
+use lanyard::proto::RouteTxn;
 use lanyard::proto::ValidateBindingRequest;
 use lanyard::proto::ValidateBindingResponse;
 use lanyard::proto::envoy::service::auth::v3::CheckResponse;
 use prost::Message as _;
 
 use crate::support::calls::use_of;
+use crate::support::check::Answer;
 use crate::support::check::Asked;
 use crate::support::check::orders;
+use crate::support::check::route;
 use crate::support::door::connect_h2;
 use crate::support::http::Http;
 use crate::support::leaf::Leaf;
@@ -218,4 +223,56 @@ async fn a_token_is_issued_or_refused_alike_over_both_roads() {
         let refused = both(&mut caller, ISSUE, &sent("beyond", [framed(0, &beyond)])).await;
         assert!(!matches!(refused.grpc_status(), Some("0") | None));
     }
+}
+
+// Each reason about a transaction token that a request can have
+#[tokio::test]
+async fn a_check_that_looks_at_transactions_is_answered_alike_over_both_roads() {
+    let server = TestServer::started(|setup| {
+        setup.exchange = "{enabled: true}\ntxn_tokens: {trust_domain: prod.example}".to_owned();
+    })
+    .await;
+    let txn = RouteTxn {
+        scope: "order.cancel".to_owned(),
+        details: [("order".to_owned(), "{id}".to_owned())].into(),
+        context: vec![],
+    };
+    let routes = vec![
+        Route { txn: Some(txn), ..route(&["POST"], "/orders/{id}/cancel", "") },
+        Route { txn_scope: "order.cancel".to_owned(), ..route(&[], "/cancelled", "") },
+        Route { txn_scope: "order.pay".to_owned(), ..route(&[], "/paid", "") },
+    ];
+    let resource = ProtectedResource { txn_token: "require".to_owned(), routes, ..orders() };
+    server.protect(resource).await.unwrap();
+    let holder = server.workload("/checkout").await;
+    let token = server.token(&holder).await;
+    let Answer::Through { set, .. } = server.check(Asked::with(&token, &holder).to("POST", "/orders/7/cancel")).await
+    else {
+        panic!("denied")
+    };
+    let own = set["txn-token"].clone();
+    let mut proxy = Http::two(connect_h2(&server, &server.svid("/proxy")).await).await;
+    let long = format!("/orders/{}/cancel", "x".repeat(257));
+    let cut = own.rsplit_once('.').unwrap().0.to_owned();
+    for (path, txn_token, said) in [
+        ("/cancelled", Some(own.as_str()), "x-lanyard-txn"),
+        ("/cancelled", None, "TXN_TOKEN_MISSING"),
+        ("/cancelled", Some("a,b"), "TXN_TOKEN_MALFORMED"),
+        ("/cancelled", Some(&cut), "TXN_TOKEN_INVALID"),
+        ("/cancelled", Some(&token), "TXN_TOKEN_INVALID"),
+        ("/paid", Some(&own), "TXN_SCOPE_MISSING"),
+        (&long, None, "TXN_CONTEXT_REFUSED"),
+    ] {
+        let asked = Asked::with(&token, &holder).to("POST", path);
+        let asked = txn_token.into_iter().fold(asked, |asked, text| asked.header("txn-token", text));
+        let message = framed(0, &asked.message().encode_to_vec());
+        let answer = both(&mut proxy, CHECK, &sent(said, [message])).await;
+        assert!(answer.message.contains(said), "{path} {txn_token:?}: {answer:?}");
+    }
+    server.advance(std::time::Duration::from_mins(1));
+    server.is_fresh_again().await;
+    let asked = Asked::with(&token, &holder).to("POST", "/cancelled").header("txn-token", &own);
+    let message = framed(0, &asked.message().encode_to_vec());
+    let answer = both(&mut proxy, CHECK, &sent("expired", [message])).await;
+    assert!(answer.message.contains("TXN_TOKEN_EXPIRED"), "{answer:?}");
 }

@@ -27,6 +27,7 @@ mod support;
 mod tokens;
 mod trust_domains;
 mod txn;
+mod txn_agreement;
 mod txn_checks;
 mod txn_rules;
 mod txn_stated;

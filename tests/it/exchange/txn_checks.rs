@@ -12,6 +12,7 @@ use lanyard::authority::decision::CheckAnswer;
 use lanyard::authority::decision::CheckRequest;
 use lanyard::authority::decision::LastAdmin;
 use lanyard::authority::decision::RevokeRequest;
+use lanyard::authority::policy::Policy;
 use lanyard::authority::registration::TxnTokenPolicy;
 use lanyard::authority::resources::Destination;
 use lanyard::authority::resources::ResourceMetadata;
@@ -85,7 +86,15 @@ fn shop() -> Shop {
 }
 
 fn shop_with(keys: TestKeys, orders: ResourceMetadata) -> Shop {
-    let mut shop = Shop::empty(|lanyard| lanyard.txn_tokens = Some(policy()), keys);
+    shop_of(|_| {}, keys, orders)
+}
+
+fn shop_of(change: fn(&mut Policy), keys: TestKeys, orders: ResourceMetadata) -> Shop {
+    let configured = |lanyard: &mut Policy| {
+        lanyard.txn_tokens = Some(policy());
+        change(lanyard);
+    };
+    let mut shop = Shop::empty(configured, keys);
     shop.protect(edge());
     shop.protect(orders);
     shop.register(client("frontend", "edge", Vec::new()));
@@ -286,6 +295,24 @@ fn where_one_is_needed_exactly_one_that_counts_opens_the_route() {
     assert_eq!(with(&[("txn-token", own)], "/orders"), "");
     shop.fixture.clock.set(Timestamp(NOW.0 + 60));
     assert_eq!(with(&[("txn-token", own)], "/orders"), "TXN_TOKEN_EXPIRED");
+}
+
+// TT-12, TT-33: not outside of its trust domain, nor of another issuer that has the same keys
+#[test]
+fn a_transaction_token_counts_in_its_trust_domain_and_of_its_issuer_alone() {
+    let keys = TestAuthority::keys();
+    let shop = shop_with(keys.clone(), orders("require"));
+    assert_eq!(presented(&shop, &minted(&shop, &shop.token("frontend")), "/orders"), "");
+    let changes: [fn(&mut Policy); 2] = [
+        |lanyard| lanyard.txn_tokens.as_mut().unwrap().trust_domain = "other.example".to_owned(),
+        |lanyard| lanyard.issuer = "https://lanyard.other.example".to_owned(),
+    ];
+    for change in changes {
+        let other = shop_of(change, keys.clone(), orders("require"));
+        let foreign = minted(&other, &other.token("frontend"));
+        assert_eq!(presented(&other, &foreign, "/orders"), "");
+        assert_eq!(presented(&shop, &foreign, "/orders"), "TXN_TOKEN_FOREIGN");
+    }
 }
 
 #[test]

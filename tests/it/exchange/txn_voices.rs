@@ -37,21 +37,21 @@ use crate::support::server::spiffe_client;
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-const TXN_TOKEN: &str = "urn:ietf:params:oauth:token-type:txn_token";
-const UNSIGNED_JSON: &str = "urn:ietf:params:oauth:token-type:unsigned_json";
-const RECEIPT: &str = "urn:lanyard:params:oauth:token-type:presentation-receipt";
-const EDGE: &str = "spiffe://prod.example/edge";
+pub const TXN_TOKEN: &str = "urn:ietf:params:oauth:token-type:txn_token";
+pub const UNSIGNED_JSON: &str = "urn:ietf:params:oauth:token-type:unsigned_json";
+pub const RECEIPT: &str = "urn:lanyard:params:oauth:token-type:presentation-receipt";
+pub const EDGE: &str = "spiffe://prod.example/edge";
 const TOKEN: &str = "/oauth2/token";
 
 /// A frontend that calls the orders; what serves them at the edge asks for transaction tokens.
-struct Called {
-    server: TestServer,
-    frontend: Leaf,
-    edge: Leaf,
+pub struct Called {
+    pub server: TestServer,
+    pub frontend: Leaf,
+    pub edge: Leaf,
 }
 
 impl Called {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self::with("\ntxn_tokens: {trust_domain: prod.example, max_context: 200}").await
     }
 
@@ -83,7 +83,7 @@ impl Called {
     }
 
     /// What the edge gets with a request of the frontend.
-    async fn receipt(&self) -> String {
+    pub async fn receipt(&self) -> String {
         let token = self.server.token(&self.frontend).await;
         match self.server.check(Asked::with(&token, &self.frontend).to("GET", "/any")).await {
             Answer::Through { set, .. } => set["x-lanyard-receipt"].clone(),
@@ -92,7 +92,7 @@ impl Called {
     }
 
     /// A form with these parameters beside or in place of those of a good one; an empty value leaves one out.
-    async fn form(&self, receipt: &str, changed: &[(&str, &str)]) -> Reply {
+    pub async fn form(&self, receipt: &str, changed: &[(&str, &str)]) -> Reply {
         let good = [
             ("grant_type", GRANT),
             ("client_id", EDGE),
@@ -120,7 +120,7 @@ impl Called {
     }
 }
 
-fn structure(value: &Value) -> Option<Struct> {
+pub fn structure(value: &Value) -> Option<Struct> {
     let Kind::StructValue(structure) = kind(value) else { return None };
     Some(structure)
 }
