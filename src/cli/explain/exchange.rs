@@ -56,7 +56,7 @@ pub(in crate::cli) struct ExchangeArguments {
     #[arg(long, value_name = "URI", conflicts_with_all = ["presented_at", "grant"])]
     issuer: Option<String>,
     /// The scopes of a token of another issuer, space-separated.
-    #[arg(long, value_name = "SCOPE", requires = "issuer")]
+    #[arg(long, value_name = "SCOPE", requires = "issuer", conflicts_with = "presented_at")]
     subject_scope: Option<String>,
     /// Who exchanges it: a SPIFFE ID, or a PEM file with a certificate and its intermediates.
     #[arg(long = "as", value_name = "ID|CERT.pem")]

@@ -148,14 +148,14 @@ fn a_users_token_of_another_issuer_is_exchanged_by_hand_and_explained_before() {
     assert_eq!((&told["rules"][0]["issuer"], &told["subject_token"]), (&json!(IDP), &Value::Null));
     let shown = edge.explain(&[&user("alice", "shop.view")[..], &audience].concat());
     assert_eq!(shown.code, Some(3), "{shown:?}");
-    for line in ["reason    INVALID_SCOPE", "issuer    https://idp.example", "  yes  *  of https://idp.example  for"] {
+    for line in ["reason        INVALID_SCOPE", "issuer        https://idp.example", "  yes  *  of https://idp.example  for"] {
         assert!(shown.stdout.contains(line), "{line} in {}", shown.stdout);
     }
     let told = edge.explain(&[&user("alice", "shop.buy")[..], &txn, &["-o", "json"]].concat()).json(0);
     assert_eq!((&told["granted"], &told["txn_rules"][0]["applies"]), (&json!(true), &json!(true)));
     let shown = edge.explain(&[&user("bob", "shop.buy")[..], &txn].concat());
     assert_eq!(shown.code, Some(3), "{shown:?}");
-    for line in ["reason    NO_RULE", "  no  alice  of https://idp.example  gives order.place  does not apply"] {
+    for line in ["reason        NO_RULE", "  no  alice  of https://idp.example  gives order.place  does not apply"] {
         assert!(shown.stdout.contains(line), "{line} in {}", shown.stdout);
     }
 }
@@ -179,7 +179,7 @@ fn a_grant_is_made_and_used_by_hand_and_explained_before() {
     assert_eq!((&told["subject"], &told["scope"]), (&json!(GATEWAY), &json!("orders.read")));
     let shown = edge.explain(&["--subject", GATEWAY, "--grant", "--audience", "https://other.example"]);
     assert_eq!(shown.code, Some(3), "{shown:?}");
-    assert!(shown.stdout.contains("reason    TARGET_NOT_IN_RULES"), "{shown:?}");
+    assert!(shown.stdout.contains("reason        TARGET_NOT_IN_RULES"), "{shown:?}");
 
     // The partner's grant for alice, which the gateway uses.
     let claims = json!({
