@@ -148,7 +148,9 @@ fn a_users_token_of_another_issuer_is_exchanged_by_hand_and_explained_before() {
     assert_eq!((&told["rules"][0]["issuer"], &told["subject_token"]), (&json!(IDP), &Value::Null));
     let shown = edge.explain(&[&user("alice", "shop.view")[..], &audience].concat());
     assert_eq!(shown.code, Some(3), "{shown:?}");
-    for line in ["reason        INVALID_SCOPE", "issuer        https://idp.example", "  yes  *  of https://idp.example  for"] {
+    for line in
+        ["reason        INVALID_SCOPE", "issuer        https://idp.example", "  yes  *  of https://idp.example  for"]
+    {
         assert!(shown.stdout.contains(line), "{line} in {}", shown.stdout);
     }
     let told = edge.explain(&[&user("alice", "shop.buy")[..], &txn, &["-o", "json"]].concat()).json(0);
