@@ -134,8 +134,8 @@ pub(in crate::cli) async fn run(mut arguments: ExchangeArguments, format: Format
             "expires_in": issued.expires_in.map_or(0, |span| span.seconds),
             "scope": issued.scope,
         });
-        if let Some(kind) = kind {
-            answer["issued_token_type"] = kind.into();
+        if let (Some(kind), Some(members)) = (kind, answer.as_object_mut()) {
+            members.insert("issued_token_type".to_owned(), kind.into());
         }
         answer
     })

@@ -2,9 +2,9 @@
 //! `lanyard exchange explain` says of both before.
 
 use std::fs;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
 
+use lanyard::authority::clock::Clock as _;
+use lanyard::authority::clock::SystemClock;
 use serde_json::Value;
 use serde_json::json;
 
@@ -109,7 +109,7 @@ impl Edge {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemClock.now().0
 }
 
 fn users(sub: &str, jti: &str) -> Value {
@@ -249,11 +249,11 @@ fn lint_compares_the_issuers_that_rules_name_with_those_of_the_configuration() {
     ] {
         let found = lint(&issuers, true);
         assert_eq!(found.code, Some(1), "{found:?}");
-        for rule in
+        for about in
             ["its rule for https://orders.prod.example", "its rule for transaction tokens of https://idp.example"]
         {
-            let line = found.stdout.lines().find(|line| line.contains(rule)).unwrap_or_default();
-            assert!(line.contains(" comes to nothing: ") && line.ends_with(said), "{rule}: {found:?}");
+            let line = found.stdout.lines().find(|line| line.contains(about)).unwrap_or_default();
+            assert!(line.contains(" comes to nothing: ") && line.ends_with(said), "{about}: {found:?}");
         }
     }
     let setup = Setup { trusted_issuers: "[{}]".to_owned(), ..real_time() };
