@@ -15,6 +15,7 @@ pub use crate::authority::observe::audit::head::AuditHead;
 pub use crate::authority::observe::audit::log::AUDIT_TARGET;
 pub use crate::authority::observe::audit::log::LogSink;
 pub use crate::authority::observe::audit::members::Member;
+pub use crate::authority::observe::audit::members::MemberName;
 pub use crate::authority::observe::audit::record::AuditEvent;
 pub use crate::authority::observe::audit::record::AuditOutcome;
 pub use crate::authority::observe::audit::record::AuditRecord;

@@ -31,6 +31,7 @@ pub use crate::authority::observe::audit::AuditSink;
 pub use crate::authority::observe::audit::FoldedRefusals;
 pub use crate::authority::observe::audit::LogSink;
 pub use crate::authority::observe::audit::Member;
+pub use crate::authority::observe::audit::MemberName;
 pub use crate::authority::observe::audit::Severity;
 pub(in crate::authority) use crate::authority::observe::audit::beginning;
 pub(in crate::authority) use crate::authority::observe::audit::record_in_span;

@@ -25,10 +25,10 @@ use crate::telemetry::export_failures::ExportFailures;
 use crate::telemetry::metrics;
 use crate::telemetry::otlp;
 use crate::telemetry::otlp::OtlpError;
-use crate::telemetry::trail::chain::About;
-use crate::telemetry::trail::chain::Lines;
 use crate::telemetry::trail::destination::Deliver;
 use crate::telemetry::trail::destination::NotDelivered;
+use crate::telemetry::trail::lines::About;
+use crate::telemetry::trail::lines::Lines;
 
 /// The timeout of one batch.
 const LIMIT: Duration = Duration::from_secs(10);

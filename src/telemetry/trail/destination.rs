@@ -15,8 +15,8 @@ use std::time::Duration;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Timestamp;
 use crate::telemetry::trail::chain::Gap;
-use crate::telemetry::trail::chain::Line;
-use crate::telemetry::trail::chain::Lines;
+use crate::telemetry::trail::lines::Line;
+use crate::telemetry::trail::lines::Lines;
 
 /// The most lines that wait, and the most bytes of them.
 const MAX_LINES: usize = 16_384;
@@ -24,8 +24,7 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// The most lines that are delivered together, and the most bytes: collectors take 4 MiB by default, of which what is sent
 /// with each line takes some. What is pushed together is about as much.
-pub(super) const BATCH_LINES: usize = 4096;
-pub(super) const BATCH_BYTES: usize = 2 << 20;
+pub(super) const BATCH: (usize, usize) = (4096, 2 << 20);
 
 /// How long a destination that fails is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -115,8 +114,9 @@ impl State {
 
     fn take_batch(&mut self) -> Vec<Arc<Lines>> {
         let (mut batch, mut count, mut bytes) = (Vec::new(), 0, 0);
+        let (max_count, max_bytes) = BATCH;
         while let Some(next) = self.waiting.front()
-            && (batch.is_empty() || (count + next.count() <= BATCH_LINES && bytes + next.text().len() <= BATCH_BYTES))
+            && (batch.is_empty() || (count + next.count() <= max_count && bytes + next.text().len() <= max_bytes))
             && let Some(lines) = self.waiting.pop_front()
         {
             count += lines.count();

@@ -11,19 +11,29 @@ use std::io::Read as _;
 use std::io::Seek as _;
 use std::io::SeekFrom;
 use std::io::Write as _;
+use std::num::NonZero;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::fs::Advice;
+use rustix::fs::fadvise;
+
 use crate::authority::clock::Clock;
 use crate::authority::clock::Timestamp;
-use crate::telemetry::trail::chain::Lines;
 use crate::telemetry::trail::chain::Link;
 use crate::telemetry::trail::config::FileConfig;
 use crate::telemetry::trail::config::TrailError;
 use crate::telemetry::trail::destination::Deliver;
 use crate::telemetry::trail::destination::NotDelivered;
+use crate::telemetry::trail::lines::Lines;
+
+/// From how many bytes on the kernel is told that it need not keep in memory what was written.
+const MANY_BYTES: u64 = 256 << 10;
+
+/// The size of a page, or of a part of one: what is kept of it does no harm.
+const PAGE: u64 = 4096;
 
 #[derive(Debug)]
 pub(super) struct LogFile {
@@ -74,6 +84,13 @@ impl LogFile {
         if let Err(error) = written.and_then(|()| self.file.sync_data()) {
             self.file.set_len(self.length)?;
             return Err(error);
+        }
+        if length - self.length >= MANY_BYTES {
+            // The next pages that are written are then these again, which takes a third less than to take others.
+            let (begin, all) = (self.length & !(PAGE - 1), NonZero::new(length - (self.length & !(PAGE - 1))));
+            if let Err(error) = fadvise(&self.file, begin, all, Advice::DontNeed) {
+                tracing::debug!(%error, "the kernel keeps in memory what was written of the audit trail");
+            }
         }
         self.length = length;
         Ok(())

@@ -7,6 +7,7 @@ mod config;
 mod destination;
 mod file;
 mod key;
+mod lines;
 mod print;
 mod read;
 mod sink;

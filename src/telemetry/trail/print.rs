@@ -11,12 +11,10 @@ use crate::authority::observe::Member;
 
 /// Appends the members of a record with the trace that it is part of, and the end of its object. The begin is the line's.
 pub(super) fn print(record: &AuditRecord, trace: Option<TraceId>, out: &mut Vec<u8>) {
-    let mut separator: &[u8] = b"\"";
+    let mut comma = 1;
     let printed: Result<(), Infallible> = record.members(|name, value| {
-        out.extend_from_slice(separator);
-        separator = b",\"";
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\":");
+        out.extend_from_slice(name.after_another().as_bytes().get(comma..).unwrap_or_default());
+        comma = 0;
         match value {
             Member::Text(text) => print_text(text, out),
             Member::Number(number) => print_number(number, out),

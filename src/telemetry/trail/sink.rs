@@ -20,23 +20,23 @@ use crate::authority::observe::Family;
 use crate::authority::observe::Severity;
 use crate::authority::observe::labels;
 use crate::telemetry::export_failures::ExportFailures;
-use crate::telemetry::trail::chain::About;
 use crate::telemetry::trail::chain::ChainEnd;
 use crate::telemetry::trail::chain::Gap;
-use crate::telemetry::trail::chain::Line;
 use crate::telemetry::trail::chain::SIGNED;
 use crate::telemetry::trail::chain::STARTED;
 use crate::telemetry::trail::chain::STOPPED;
 use crate::telemetry::trail::collector::Collector;
 use crate::telemetry::trail::config::Config;
 use crate::telemetry::trail::config::TrailError;
-use crate::telemetry::trail::destination::BATCH_BYTES;
-use crate::telemetry::trail::destination::BATCH_LINES;
+use crate::telemetry::trail::destination::BATCH;
 use crate::telemetry::trail::destination::Counts;
 use crate::telemetry::trail::destination::Destination;
 use crate::telemetry::trail::file::LogFile;
 use crate::telemetry::trail::key::HeadKey;
 use crate::telemetry::trail::key::PublicKey;
+use crate::telemetry::trail::lines::About;
+use crate::telemetry::trail::lines::Buffer;
+use crate::telemetry::trail::lines::Line;
 use crate::telemetry::trail::print::print;
 use crate::telemetry::trail::stdout::Stdout;
 use crate::trace_context;
@@ -56,9 +56,6 @@ const GATHERING_MANY: Duration = Duration::from_millis(95);
 const MANY: usize = 64;
 const GATHERED: usize = 4096;
 
-/// How many bytes are kept for the records that follow.
-const KEPT_BYTES: usize = 1 << 20;
-
 /// How often the last hash is signed, if there is a new one.
 const SIGNED_EVERY: Duration = Duration::from_mins(1);
 
@@ -73,8 +70,9 @@ const OTLP: &str = "otlp";
 /// The audit trail: a chain of lines, and where they go.
 #[derive(Debug)]
 pub struct AuditTrail {
-    /// The name of the chain.
+    /// The name of the chain, and how each of its lines begins.
     chain: Arc<str>,
+    begin: Arc<[u8]>,
     queue: Arc<Queue>,
     destinations: Arc<[Arc<Destination>]>,
     clock: Arc<dyn Clock>,
@@ -89,7 +87,9 @@ struct Queue {
 
 #[derive(Debug)]
 struct State {
-    waiting: Waiting,
+    /// Records that wait to become lines. They are printed where they are made: a record by itself is about 1 KiB in some ten
+    /// allocations.
+    waiting: Buffer,
     /// The number of the last record.
     sequence: u64,
     /// How many records found no room.
@@ -97,35 +97,6 @@ struct State {
     /// The last line.
     last: Line,
     is_closing: bool,
-}
-
-/// Records that wait to become lines. They are printed where they are made, into one text: a record by itself is about 1 KiB
-/// in some ten allocations.
-#[derive(Debug, Default)]
-struct Waiting {
-    /// The members of each record, with the end of its object.
-    text: Vec<u8>,
-    /// What each is about, and where its members end.
-    each: Vec<(About, usize)>,
-}
-
-impl Waiting {
-    fn has_room(&self, is_of_allowance: bool) -> bool {
-        let share = if is_of_allowance { 2 } else { 1 };
-        self.each.len() < MAX_WAITING / share && self.text.len() < MAX_WAITING_BYTES / share
-    }
-
-    fn push(&mut self, about: About, record: &AuditRecord) {
-        print(record, about.trace, &mut self.text);
-        self.each.push((about, self.text.len()));
-    }
-
-    fn clear(&mut self) {
-        self.text.clear();
-        self.text.shrink_to(KEPT_BYTES);
-        self.each.clear();
-        self.each.shrink_to(GATHERED);
-    }
 }
 
 impl Queue {
@@ -147,7 +118,7 @@ impl AuditTrail {
         let mut chain = ChainEnd::new(chain, key);
         let now = clock.now();
         chain.push_event(1, now, STARTED);
-        let first = chain.take().ok_or(TrailError::FirstLine)?;
+        let first = chain.take(BATCH).into_iter().next().ok_or(TrailError::FirstLine)?;
         let last = *first.last().ok_or(TrailError::FirstLine)?;
         let mut destinations = Vec::new();
         let thread = |error| TrailError::Thread { error };
@@ -176,18 +147,19 @@ impl AuditTrail {
             destinations.push(destination);
         }
         let destinations: Arc<[_]> = destinations.into();
-        let state = State { waiting: Waiting::default(), sequence: 1, lost: 0, last, is_closing: false };
+        let state = State { waiting: Buffer::default(), sequence: 1, lost: 0, last, is_closing: false };
         let queue = Arc::new(Queue { state: Mutex::new(state), changed: Condvar::new() });
+        let begin = Arc::clone(chain.begin());
         let mut writer = Writer {
             queue: Arc::clone(&queue),
             destinations: Arc::clone(&destinations),
             clock: Arc::clone(&clock),
             chain,
-            made: Waiting::default(),
+            made: Buffer::default(),
             signed: (now, 0),
         };
         thread::Builder::new().name("lanyard-audit".to_owned()).spawn(move || writer.run()).map_err(thread)?;
-        Ok(Self { chain: Arc::clone(&first.chain), queue, destinations, clock, public_key })
+        Ok(Self { chain: Arc::clone(&first.chain), begin, queue, destinations, clock, public_key })
     }
 
     /// The public key that verifies the signatures; `None` where nothing is signed.
@@ -254,13 +226,14 @@ impl AuditSink for AuditTrail {
         let mut state = self.queue.state();
         // The number is taken whether or not there is room, so that what is lost shows.
         let sequence = state.next();
-        if state.is_closing || !state.waiting.has_room(record.is_of_allowance()) {
+        if state.is_closing || !state.has_room(record.is_of_allowance()) {
             state.lost += 1;
             return;
         }
         // To print it takes about as long as to copy it.
-        state.waiting.push(About { sequence, time, event, severity, trace }, record);
-        let count = state.waiting.each.len();
+        let about = About { sequence, time, event, severity, trace };
+        state.waiting.add(&self.begin, about, false, |text| print(record, trace, text));
+        let count = state.waiting.count();
         drop(state);
         // The thread that was told of the first takes those that follow it, too.
         if count == 1 || count == GATHERED {
@@ -275,7 +248,7 @@ struct Writer {
     clock: Arc<dyn Clock>,
     chain: ChainEnd,
     /// The records that are becoming lines.
-    made: Waiting,
+    made: Buffer,
     /// When a hash was signed last, and the number of that line.
     signed: (Timestamp, u64),
 }
@@ -291,6 +264,11 @@ impl State {
     fn next(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
+    }
+
+    fn has_room(&self, is_of_allowance: bool) -> bool {
+        let share = if is_of_allowance { 2 } else { 1 };
+        self.waiting.count() < MAX_WAITING / share && self.waiting.bytes() < MAX_WAITING_BYTES / share
     }
 }
 
@@ -319,7 +297,7 @@ impl Writer {
             let is_minute = last_signed.until(self.clock.now()) >= SIGNED_EVERY;
             let is_due = self.chain.is_signed() && is_minute && state.sequence > line;
             let gathers = |state: &mut State| {
-                let count = state.waiting.each.len();
+                let count = state.waiting.count();
                 count > 0 && count < GATHERED && !state.is_closing
             };
             let gather = |state, limit| {
@@ -327,13 +305,13 @@ impl Writer {
                 gathered.unwrap_or_else(PoisonError::into_inner).0
             };
             state = gather(state, GATHERING);
-            if state.waiting.each.len() >= MANY {
+            if state.waiting.count() >= MANY {
                 state = gather(state, GATHERING_MANY);
             }
             let is_closing = state.is_closing;
             let gaps: Vec<Gap> =
                 self.destinations.iter().flat_map(|destination| destination.take_gaps(is_closing)).collect();
-            if !state.waiting.each.is_empty() || !gaps.is_empty() || is_closing || is_due {
+            if !state.waiting.is_empty() || !gaps.is_empty() || is_closing || is_due {
                 mem::swap(&mut state.waiting, &mut self.made);
                 let gaps = gaps.into_iter().map(|gap| (state.next(), gap)).collect();
                 let stopped = is_closing.then(|| state.next());
@@ -345,18 +323,8 @@ impl Writer {
     }
 
     fn lines(&mut self, Due { gaps, stopped, signed }: Due) {
-        let made = mem::take(&mut self.made);
-        let mut begin = 0;
-        for (about, end) in &made.each {
-            self.chain.push(*about, made.text.get(begin..*end).unwrap_or_default());
-            begin = *end;
-            let (count, bytes) = self.chain.size();
-            if count >= BATCH_LINES || bytes >= BATCH_BYTES {
-                self.hand_on();
-            }
-        }
-        self.made = made;
-        self.made.clear();
+        let spare = self.chain.spare();
+        self.chain.extend(mem::replace(&mut self.made, spare));
         let now = self.clock.now();
         for (sequence, gap) in gaps {
             self.chain.push_gap(sequence, now, gap);
@@ -372,10 +340,11 @@ impl Writer {
 
     /// Hands the lines on that are made.
     fn hand_on(&mut self) {
-        let Some(lines) = self.chain.take() else { return };
-        self.destinations.iter().for_each(|destination| destination.push(&lines));
-        if let Some(last) = lines.last() {
-            self.queue.state().last = *last;
+        for lines in self.chain.take(BATCH) {
+            self.destinations.iter().for_each(|destination| destination.push(&lines));
+            if let Some(last) = lines.last() {
+                self.queue.state().last = *last;
+            }
         }
     }
 }

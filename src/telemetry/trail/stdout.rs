@@ -6,9 +6,9 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
-use crate::telemetry::trail::chain::Lines;
 use crate::telemetry::trail::destination::Deliver;
 use crate::telemetry::trail::destination::NotDelivered;
+use crate::telemetry::trail::lines::Lines;
 use crate::telemetry::writer::write;
 
 #[derive(Debug)]

@@ -16,13 +16,37 @@ pub enum Member<'a> {
     Number(u64),
 }
 
+/// The name of a member, as it is in a JSON object: in quotation marks between a comma and a colon, so that it is printed by
+/// one copy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MemberName(&'static str);
+
+impl MemberName {
+    /// With the comma before it, which the first member of an object does not have, and the colon behind it.
+    pub fn after_another(self) -> &'static str {
+        self.0
+    }
+
+    /// The name alone.
+    pub fn name(self) -> &'static str {
+        self.0.strip_prefix(",\"").and_then(|name| name.strip_suffix("\":")).unwrap_or(self.0)
+    }
+}
+
+/// The name of a member.
+macro_rules! name {
+    ($name:expr) => {
+        MemberName(concat!(",\"", $name, "\":"))
+    };
+}
+
 impl AuditRecord {
     /// Hands on the members that are there, in their order, until one is not taken.
     ///
     /// # Errors
     ///
     /// The first error of `take`.
-    pub fn members<E>(&self, mut take: impl FnMut(&'static str, Member<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub fn members<E>(&self, mut take: impl FnMut(MemberName, Member<'_>) -> Result<(), E>) -> Result<(), E> {
         // Without `..`: a field that is not printed does not compile.
         let Self {
             event,
@@ -69,20 +93,20 @@ impl AuditRecord {
             reference,
             repeated,
         } = self;
-        take("event", Member::Text(event.into()))?;
-        take("severity", Member::Text(severity.into()))?;
-        take("outcome", Member::Text(outcome.into()))?;
+        take(name!("event"), Member::Text(event.into()))?;
+        take(name!("severity"), Member::Text(severity.into()))?;
+        take(name!("outcome"), Member::Text(outcome.into()))?;
         macro_rules! texts {
             ($($name:ident),+) => {
                 $(if let Some(value) = $name {
-                    take(stringify!($name), Member::Text(value))?;
+                    take(name!(stringify!($name)), Member::Text(value))?;
                 })+
             };
         }
         macro_rules! numbers {
             ($($name:ident),+) => {
                 $(if let Some(value) = $name {
-                    take(stringify!($name), Member::Number(*value))?;
+                    take(name!(stringify!($name)), Member::Number(*value))?;
                 })+
             };
         }
@@ -92,7 +116,7 @@ impl AuditRecord {
         texts!(comment, approved_by, proposal, proposed, request);
         numbers!(revision, until);
         if let Some(reference) = reference {
-            take("reference", Member::Text(&reference.to_string()))?;
+            take(name!("reference"), Member::Text(&reference.to_string()))?;
         }
         numbers!(repeated);
         Ok(())
@@ -102,7 +126,7 @@ impl AuditRecord {
 impl Serialize for AuditRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        self.members(|name, value| map.serialize_entry(name, &value))?;
+        self.members(|name, value| map.serialize_entry(name.name(), &value))?;
         map.end()
     }
 }

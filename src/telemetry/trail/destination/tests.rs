@@ -53,7 +53,7 @@ impl Fixture {
     fn push(&mut self, event: &'static str) {
         self.sequence += 1;
         self.chain.push_event(self.sequence, Timestamp(1), event);
-        self.destination.push(&self.chain.take().unwrap());
+        self.destination.push(&self.chain.take(BATCH)[0]);
     }
 
     fn push_gaps(&mut self, is_end: bool) -> Vec<(u64, u64)> {
@@ -61,7 +61,7 @@ impl Fixture {
         for gap in gaps.clone() {
             self.sequence += 1;
             self.chain.push_gap(self.sequence, Timestamp(1), gap);
-            self.destination.push(&self.chain.take().unwrap());
+            self.destination.push(&self.chain.take(BATCH)[0]);
         }
         gaps.into_iter().map(|gap| (gap.first, gap.last)).collect()
     }
@@ -151,7 +151,7 @@ fn a_gap_that_the_chain_tells_in_two_pieces_is_no_removal_and_one_piece_alone_do
     let mut chain = ChainEnd::new("a-1-b", None);
     let mut next = |add: &dyn Fn(&mut ChainEnd)| {
         add(&mut chain);
-        chain.take().unwrap()
+        chain.take(BATCH).remove(0)
     };
     let event = |number: u64, event: &'static str| {
         move |chain: &mut ChainEnd| {
