@@ -26,6 +26,7 @@ use crate::telemetry::metrics;
 use crate::telemetry::otlp;
 use crate::telemetry::otlp::OtlpError;
 use crate::telemetry::trail::destination::Deliver;
+use crate::telemetry::trail::destination::Delivered;
 use crate::telemetry::trail::destination::NotDelivered;
 use crate::telemetry::trail::lines::About;
 use crate::telemetry::trail::lines::Lines;
@@ -59,15 +60,20 @@ impl Deliver for Collector {
         let sending = self.client.export(request);
         let answer = self.runtime.block_on(async { timeout(LIMIT, sending).await });
         let outcome = match answer {
-            Ok(Ok(answer)) => match answer.into_inner().partial_success {
-                Some(partial) if partial.rejected_log_records > 0 => {
-                    Err(NotDelivered::Ever(format!("the collector rejected {} records", partial.rejected_log_records)))
+            Ok(Ok(answer)) => {
+                let rejected = answer.into_inner().partial_success.map_or(0, |partial| partial.rejected_log_records);
+                match u64::try_from(rejected) {
+                    Ok(0) | Err(_) => Ok(()),
+                    // It does not say which.
+                    Ok(rejected) => {
+                        let error = format!("the collector rejected {rejected} records");
+                        Err(NotDelivered::Ever(error, Delivered::AllBut(rejected)))
+                    }
                 }
-                Some(_) | None => Ok(()),
-            },
+            }
             // With a source it is of the connection, and not the collector's answer.
             Ok(Err(status)) if is_final(status.code()) && status.source().is_none() => {
-                Err(NotDelivered::Ever(status.code().to_string()))
+                Err(NotDelivered::Ever(status.code().to_string(), Delivered::NOTHING))
             }
             Ok(Err(status)) => Err(NotDelivered::Yet(status.code().to_string())),
             Err(_) => Err(NotDelivered::Yet("the collector does not answer in time".to_owned())),

@@ -40,8 +40,21 @@ pub(super) trait Deliver: Send + 'static {
 pub(super) enum NotDelivered {
     /// They are tried again.
     Yet(String),
-    /// They are lost.
-    Ever(String),
+    /// They are lost, but for what was delivered.
+    Ever(String, Delivered),
+}
+
+/// What was delivered of a batch that is not tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Delivered {
+    /// So many of its first lines.
+    First(usize),
+    /// All but so many, and it is not known which these are.
+    AllBut(u64),
+}
+
+impl Delivered {
+    pub(super) const NOTHING: Self = Self::First(0);
 }
 
 /// How many lines were written, and how many will not be.
@@ -99,9 +112,9 @@ impl State {
         self.count <= MAX_LINES / 2 && self.bytes <= MAX_BYTES / 2
     }
 
-    fn lose(&mut self, destination: &str, lines: &Lines) {
+    /// Keeps in mind that lines, which follow one another, are to be told as not delivered.
+    fn lose(&mut self, destination: &str, lines: &[Line]) {
         let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return };
-        self.counts.lost += lines.count() as u64;
         let (before, number, hash) = (first.previous.to_text(), last.about.sequence, last.hash.to_text());
         match self.gaps.last_mut() {
             Some(gap) if gap.hash == before => (gap.last, gap.hash) = (number, hash),
@@ -164,7 +177,8 @@ impl Destination {
         state.is_full &= !state.is_half_empty();
         if state.end == End::Closed || state.is_full || !state.has_room(lines) {
             state.is_full = true;
-            state.lose(self.name, lines);
+            state.counts.lost += lines.count() as u64;
+            state.lose(self.name, lines.all());
             return;
         }
         state.count += lines.count();
@@ -203,7 +217,7 @@ impl Destination {
             while let Err(NotDelivered::Yet(error)) = &outcome {
                 if self.fails(error) {
                     // The server ends, and this was the last attempt.
-                    outcome = Err(NotDelivered::Ever(error.clone()));
+                    outcome = Err(NotDelivered::Ever(error.clone(), Delivered::NOTHING));
                 } else {
                     outcome = by.deliver(&batch);
                 }
@@ -231,18 +245,28 @@ impl Destination {
 
     fn delivered(&self, batch: &[Arc<Lines>], outcome: Result<(), NotDelivered>) {
         let mut state = self.state();
-        match outcome {
+        let count = batch.iter().map(|lines| lines.count() as u64).sum::<u64>();
+        let (error, delivered) = match outcome {
             Ok(()) => {
                 self.log(&mut state, None);
-                state.counts.written += batch.iter().map(|lines| lines.count() as u64).sum::<u64>();
+                state.counts.written += count;
                 state.last = batch.last().and_then(|lines| lines.last()).map(|line| (*line, self.clock.now()));
+                return;
             }
-            Err(NotDelivered::Yet(error) | NotDelivered::Ever(error)) => {
-                self.log(&mut state, Some(&error));
-                for lines in batch {
-                    state.lose(self.name, lines);
-                }
-            }
+            Err(NotDelivered::Yet(error)) => (error, Delivered::NOTHING),
+            Err(NotDelivered::Ever(error, delivered)) => (error, delivered),
+        };
+        self.log(&mut state, Some(&error));
+        let (mut first, lost) = match delivered {
+            Delivered::First(first) => (first, count - first as u64),
+            // What is told is the most that may be missing.
+            Delivered::AllBut(lost) => (0, lost.min(count)),
+        };
+        state.counts.lost += lost;
+        state.counts.written += count - lost;
+        for lines in batch {
+            state.lose(self.name, lines.all().get(first..).unwrap_or_default());
+            first = first.saturating_sub(lines.count());
         }
     }
 

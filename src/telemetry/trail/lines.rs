@@ -178,7 +178,7 @@ pub(super) struct Lines {
     pub(super) chain: Arc<str>,
     of: Arc<Shared>,
     /// Which lines they are of all in the buffer, and where their text begins.
-    lines: Range<usize>,
+    range: Range<usize>,
     begin: usize,
 }
 
@@ -192,7 +192,7 @@ impl Lines {
     ) -> Vec<Arc<Self>> {
         let of = Arc::new(Shared { buffer, spares: Arc::clone(spares) });
         let (mut parts, mut from, mut begin, mut end) = (Vec::new(), 0, 0, 0);
-        let part = |lines, begin| Arc::new(Self { chain: Arc::clone(chain), of: Arc::clone(&of), lines, begin });
+        let part = |range, begin| Arc::new(Self { chain: Arc::clone(chain), of: Arc::clone(&of), range, begin });
         for (number, line) in of.buffer.each.iter().enumerate() {
             if number > from && (number - from >= max_count || line.end - begin > max_bytes) {
                 parts.push(part(from..number, begin));
@@ -207,7 +207,7 @@ impl Lines {
     }
 
     pub(super) fn count(&self) -> usize {
-        self.lines.len()
+        self.range.len()
     }
 
     pub(super) fn text(&self) -> &[u8] {
@@ -215,22 +215,18 @@ impl Lines {
         self.of.buffer.text.get(self.begin..end).unwrap_or_default()
     }
 
-    fn lines(&self) -> &[Line] {
-        self.of.buffer.each.get(self.lines.clone()).unwrap_or_default()
-    }
-
-    pub(super) fn first(&self) -> Option<&Line> {
-        self.lines().first()
+    pub(super) fn all(&self) -> &[Line] {
+        self.of.buffer.each.get(self.range.clone()).unwrap_or_default()
     }
 
     pub(super) fn last(&self) -> Option<&Line> {
-        self.lines().last()
+        self.all().last()
     }
 
     /// The lines with their texts.
     pub(super) fn each(&self) -> impl Iterator<Item = (&Line, &[u8])> {
         let mut begin = self.begin;
-        self.lines().iter().map(move |line| {
+        self.all().iter().map(move |line| {
             let text = self.of.buffer.text.get(begin..line.end).unwrap_or_default();
             begin = line.end;
             (line, text)

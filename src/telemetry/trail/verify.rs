@@ -17,6 +17,9 @@ use crate::telemetry::trail::chain::hash;
 use crate::telemetry::trail::key::HeadVerifier;
 use crate::telemetry::trail::read::record_in;
 
+/// What is wrong with a line that begins as a record does and cannot be read.
+const NO_RECORD: &str = "this is no record";
+
 /// What was found in the files.
 #[derive(Debug, Default, PartialEq)]
 pub struct Verified {
@@ -93,6 +96,8 @@ pub struct Fault {
 struct Placed<'a> {
     file: &'a str,
     line: usize,
+    /// The line before it, which begins as a record does and is none.
+    cut: Option<usize>,
     link: Link,
     of_chain: OfChain,
     hash: String,
@@ -167,16 +172,12 @@ fn parts_of<'a>(file: &'a str, text: &[u8], faults: &mut Vec<Fault>) -> (Vec<Vec
         let Ok(Read { link, of_chain }) = serde_json::from_slice::<Read>(line) else {
             // A crash cuts off the last line of its chain. Whether this one is the last shows with the next.
             if let Some(before) = cut.replace(number + 1) {
-                wrong(before, "this is no record");
+                wrong(before, NO_RECORD);
             }
             continue;
         };
-        if let Some(before) = cut.take()
-            && of_chain.event != STARTED
-        {
-            wrong(before, "this is no record");
-        }
-        let placed = Placed { file, line: number + 1, hash: hash(line), link, of_chain };
+        let cut = cut.take().filter(|_| of_chain.event != STARTED);
+        let placed = Placed { file, line: number + 1, cut, hash: hash(line), link, of_chain };
         match parts.last_mut() {
             Some(part) if part.last().is_some_and(|last| last.link.chain == placed.link.chain) => part.push(placed),
             Some(_) | None => parts.push(vec![placed]),
@@ -203,6 +204,8 @@ fn missing(chain: &Chain, head: &AuditHead, has_number: bool) -> Option<&'static
 struct Break<'a> {
     file: &'a str,
     line: usize,
+    /// The line before it, which begins as a record does and is none.
+    cut: Option<usize>,
     /// The hash of the line before it.
     before: String,
     /// The hash that it names.
@@ -236,10 +239,15 @@ fn chain_of<'a>(
     let mut before: Option<(u64, String)> = None;
     let (mut last, mut has_number) = (None, false);
     let (mut breaks, mut gaps): (Vec<Break<'_>>, Vec<Gap>) = (Vec::new(), Vec::new());
-    for Placed { file, line, link, of_chain, hash } in lines {
-        let mut wrong = |problem| faults.push(Fault { file: file.to_owned(), line, problem });
+    for Placed { file, line, cut, link, of_chain, hash } in lines {
         let Link { sequence, previous, .. } = link;
         let begins = of_chain.event == STARTED;
+        // The line that a destination got in part, and those behind it, are missing between the records on both sides of it.
+        let is_broken = before.as_ref().is_some_and(|(_, expected)| *expected != previous);
+        if let Some(line) = cut.filter(|_| !is_broken) {
+            faults.push(Fault { file: file.to_owned(), line, problem: NO_RECORD });
+        }
+        let mut wrong = |problem| faults.push(Fault { file: file.to_owned(), line, problem });
         match &before {
             None => {
                 chain.first = sequence;
@@ -250,7 +258,7 @@ fn chain_of<'a>(
             Some((last, expected)) => {
                 if previous != *expected {
                     // Whether a destination did not get what is missing says a later record.
-                    breaks.push(Break { file, line, before: expected.clone(), until: previous });
+                    breaks.push(Break { file, line, cut, before: expected.clone(), until: previous });
                 } else if sequence <= *last || begins {
                     wrong("the number of this record is not after that of the record before");
                 } else if sequence > last + 1 {
@@ -298,7 +306,9 @@ fn chain_of<'a>(
         } else {
             "the record before this one was removed, changed or moved"
         };
-        faults.push(Fault { file: found.file.to_owned(), line: found.line, problem });
+        let cut = found.cut.map(|line| (line, NO_RECORD));
+        let problems = cut.into_iter().chain([(found.line, problem)]);
+        faults.extend(problems.map(|(line, problem)| Fault { file: found.file.to_owned(), line, problem }));
     }
     if let (Some(head), Some((file, line))) = (head, last)
         && let Some(problem) = missing(&chain, head, has_number)

@@ -124,7 +124,7 @@ fn what_a_full_queue_loses_is_counted_and_is_a_gap_that_the_chain_itself_explain
 #[test]
 fn what_was_refused_is_said_once_lines_are_delivered_again_and_what_failed_is_sent_again() {
     let mut fixture = Fixture::new();
-    let refused = || Err(NotDelivered::Ever("refused".to_owned()));
+    let refused = || Err(NotDelivered::Ever("refused".to_owned(), Delivered::NOTHING));
     fixture.outcomes.send(refused()).unwrap();
     fixture.push("started");
     // Until the batch was refused.
@@ -185,4 +185,53 @@ fn a_gap_that_the_chain_tells_in_two_pieces_is_no_removal_and_one_piece_alone_do
     let text = [&lines[0], &one, &stopped].map(|lines| lines.text().to_vec()).concat();
     let problem = "the record before this one was removed, changed or moved";
     assert_eq!(judge(&text, "stdout").faults.first().map(|fault| fault.problem), Some(problem));
+}
+
+#[test]
+fn of_a_batch_that_was_delivered_in_part_only_the_rest_is_told_as_missing() {
+    for (delivered, gap) in [(Delivered::First(3), (5, 5)), (Delivered::AllBut(1), (2, 5))] {
+        let mut fixture = Fixture::new();
+        fixture.push("started");
+        fixture.asked.recv_timeout(Duration::from_mins(1)).unwrap();
+        // They wait for the first one, and are one batch.
+        (0..4).for_each(|_| fixture.push("test"));
+        fixture.outcomes.send(Ok(())).unwrap();
+        fixture.outcomes.send(Err(NotDelivered::Ever("refused".to_owned(), delivered))).unwrap();
+        while fixture.destination.counts().lost == 0 {
+            thread::yield_now();
+        }
+        assert_eq!(fixture.destination.counts(), Counts { written: 4, lost: 1 });
+        fixture.outcomes.send(Ok(())).unwrap();
+        fixture.push("test");
+        while fixture.destination.counts().written < 5 {
+            thread::yield_now();
+        }
+        assert_eq!(fixture.push_gaps(false), [gap], "{delivered:?}");
+        assert_eq!(fixture.finish().1, Counts { written: 7, lost: 1 });
+    }
+}
+
+#[test]
+fn the_part_of_a_line_that_arrived_before_a_gap_is_no_record_that_was_changed() {
+    let mut chain = ChainEnd::new("a-1-b", None);
+    let lines = [(1, "started"), (2, "test"), (3, "test")].map(|(number, event)| {
+        chain.push_event(number, Timestamp(1), event);
+        chain.take(BATCH).remove(0)
+    });
+    let hash = |number: usize| lines[number - 1].last().unwrap().hash.to_text();
+    let gap = Gap { destination: "stdout".to_owned(), first: 2, last: 3, before: hash(1), hash: hash(3) };
+    chain.push_gap(4, Timestamp(1), gap);
+    chain.push_event(5, Timestamp(1), STOPPED);
+    let (part, rest) = (&lines[1].text()[..40], chain.take(BATCH).remove(0));
+    let text = [lines[0].text(), part, b"\n", rest.text()].concat();
+    let found = judge(&text, "stdout");
+    assert_eq!(
+        (found.faults.as_slice(), found.chains[0].not_copied.as_slice()),
+        (&[][..], &[Lost { first: 2, last: 3 }][..])
+    );
+    // Another destination was not cut off there, and where nothing is missing a part of a line was put in.
+    let places = |text: &[u8], from| judge(text, from).faults.iter().map(|fault| fault.line).collect::<Vec<_>>();
+    assert_eq!(places(&text, "file"), [2, 3]);
+    let whole = [lines[0].text(), part, b"\n", lines[1].text(), lines[2].text(), rest.text()].concat();
+    assert_eq!(places(&whole, "stdout"), [2]);
 }
