@@ -1,7 +1,7 @@
 //! Proof that a peer holds the key of its certificate: the signature in the handshake, and a key beside a certificate.
 //!
 //! rustls parses the certificate for this with webpki, which refuses X.509 version 1 and critical extensions that
-//! `authority::trust` accepts. Here only the public key is read.
+//! `authority::trust` accepts. Here only the public key is used.
 
 use rustls::CertificateError;
 use rustls::DigitallySignedStruct;
@@ -21,12 +21,11 @@ use x509_parser::prelude::FromDer as _;
 /// Verifies the signature of a peer in TLS 1.2.
 pub(super) fn verify_tls12(
     message: &[u8],
-    certificate: &CertificateDer<'_>,
+    key: &SubjectPublicKeyInfoDer<'_>,
     signature: &DigitallySignedStruct,
     provider: &CryptoProvider,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let key = public_key(certificate)?;
-    let key = RawPublicKeyEntity::try_from(&key).map_err(|_| CertificateError::BadEncoding)?;
+    let key = RawPublicKeyEntity::try_from(key).map_err(|_| CertificateError::BadEncoding)?;
     let mut schemes = provider.signature_verification_algorithms.mapping.iter();
     let (_, algorithms) = schemes
         .find(|(scheme, _)| *scheme == signature.scheme)
@@ -39,15 +38,17 @@ pub(super) fn verify_tls12(
 /// Verifies the signature of a peer in TLS 1.3.
 pub(super) fn verify_tls13(
     message: &[u8],
-    certificate: &CertificateDer<'_>,
+    key: &SubjectPublicKeyInfoDer<'_>,
     signature: &DigitallySignedStruct,
     provider: &CryptoProvider,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let key = public_key(certificate)?;
-    verify_tls13_signature_with_raw_key(message, &key, signature, &provider.signature_verification_algorithms)
+    verify_tls13_signature_with_raw_key(message, key, signature, &provider.signature_verification_algorithms)
 }
 
-fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, CertificateError> {
+/// The public key of a certificate.
+pub(super) fn public_key(
+    certificate: &CertificateDer<'_>,
+) -> Result<SubjectPublicKeyInfoDer<'static>, CertificateError> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
     Ok(parsed.public_key().raw.to_vec().into())
 }

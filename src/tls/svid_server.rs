@@ -52,7 +52,7 @@ impl ServerCertVerifier for SvidServerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        possession::verify_tls12(message, certificate, signature, &self.provider)
+        possession::verify_tls12(message, &possession::public_key(certificate)?, signature, &self.provider)
     }
 
     fn verify_tls13_signature(
@@ -61,7 +61,7 @@ impl ServerCertVerifier for SvidServerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        possession::verify_tls13(message, certificate, signature, &self.provider)
+        possession::verify_tls13(message, &possession::public_key(certificate)?, signature, &self.provider)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

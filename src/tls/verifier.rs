@@ -15,6 +15,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::verify_tls12_signature;
 use rustls::crypto::verify_tls13_signature;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerified;
 use rustls::server::danger::ClientCertVerifier;
@@ -58,14 +59,15 @@ impl PeerVerifier {
         Self { client_auth: ClientAuth::Require, only: Some(peer), ..self }
     }
 
-    /// Whether the certificate has a path to an anchor. Another one is also parsed by rustls, which refuses X.509 version 1
-    /// and unknown critical extensions; a path has the same rules of its own.
-    fn has_path(&self) -> bool {
+    /// The key of the certificate, if that has a path to an anchor. Another one is also parsed by rustls, which refuses X.509
+    /// version 1 and unknown critical extensions; a path has the same rules of its own.
+    fn proven_key(&self) -> Option<SubjectPublicKeyInfoDer<'static>> {
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        outcome.as_ref().and_then(|outcome| outcome.as_ref().ok()).is_some_and(|peer| match peer.identity().proof() {
-            Proof::Svid(_) | Proof::Pki(_) => true,
-            Proof::SelfSigned | Proof::Unknown => false,
-        })
+        let peer = outcome.as_ref().and_then(|outcome| outcome.as_ref().ok())?.identity();
+        match peer.proof() {
+            Proof::Svid(_) | Proof::Pki(_) => Some(peer.certificate().public_key().to_vec().into()),
+            Proof::SelfSigned | Proof::Unknown => None,
+        }
     }
 
     /// The result of the verification; `None` if the handshake ended before it.
@@ -111,8 +113,8 @@ impl ClientCertVerifier for PeerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        if self.has_path() {
-            return possession::verify_tls12(message, certificate, signature, &self.provider);
+        if let Some(key) = self.proven_key() {
+            return possession::verify_tls12(message, &key, signature, &self.provider);
         }
         verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
@@ -123,8 +125,8 @@ impl ClientCertVerifier for PeerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        if self.has_path() {
-            return possession::verify_tls13(message, certificate, signature, &self.provider);
+        if let Some(key) = self.proven_key() {
+            return possession::verify_tls13(message, &key, signature, &self.provider);
         }
         verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }

@@ -202,6 +202,11 @@ impl Certificate {
         self.thumbprint
     }
 
+    /// The `SubjectPublicKeyInfo`, in DER.
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
     /// SHA-256 of the `SubjectPublicKeyInfo` in DER, as base64url.
     pub fn public_key_digest(&self) -> String {
         URL_SAFE_NO_PAD.encode(Sha256::digest(&self.public_key))
