@@ -35,6 +35,7 @@ use tracing::field::Empty;
 use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::ConnectionInfo;
+use crate::authority::access::NotAdmitted;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Priority;
 use crate::authority::access::Sender;
@@ -142,7 +143,10 @@ impl Answers {
     }
 
     /// Reads requests and writes their answers, until there are enough of them or no more is there.
+    ///
+    /// All of these requests have arrived before, so that they are decided by one view.
     fn poll_answers(&mut self, context: &mut Context<'_>, answers: &mut Vec<u8>) {
+        let mut caller = None;
         while matches!(self.state, State::Open) && answers.len() < TOGETHER {
             // Other connections share this thread, so a peer that sends without pause has to yield to them.
             let Poll::Ready(turn) = coop::poll_proceed(context) else { return };
@@ -151,9 +155,9 @@ impl Answers {
                 let answered = match self.trace.clone() {
                     Some(trace) => {
                         let span = span(&trace);
-                        trace.in_scope(&span, || self.answer(&frame, answers))
+                        trace.in_scope(&span, || self.answer(&frame, &mut caller, answers))
                     }
-                    None => self.answer(&frame, answers),
+                    None => self.answer(&frame, &mut caller, answers),
                 };
                 if let Err(status) = answered {
                     self.state = State::Ending(status);
@@ -178,28 +182,24 @@ impl Answers {
         }
     }
 
-    /// Answers one message. Each message is a request of its own, so the caller is authorized again. An error ends the
-    /// whole stream.
-    fn answer(&self, frame: &BindingFrame, answers: &mut Vec<u8>) -> Result<(), Status> {
-        let Self { authority, peer, limits, connection, .. } = self;
-        let report = |error, ends| {
-            let reference = authority.report_not_admitted(&Sender::of(Some(peer), *connection), METHOD, error, ends);
-            status::referring(&status::not_admitted(error), reference)
-        };
+    /// Answers one message. Each message is a request of its own, so the caller is authorized again, once for those that are
+    /// answered together. An error ends the whole stream.
+    fn answer(&self, frame: &BindingFrame, caller: &mut Option<Caller>, answers: &mut Vec<u8>) -> Result<(), Status> {
+        let Self { authority, limits, .. } = self;
         if let Err(error) = limits.message(Priority::Decision) {
-            let status = report(error, false);
+            let status = self.report(error, false);
             wire::frame(answers, |answer| failed(answer, &status));
             return Ok(());
         }
-        let caller = authority.authorize(authority.view(), Some(peer), *CALLED_METHOD);
-        let caller = caller.map_err(|error| report(error, true))?;
-        let caller = caller.ok_or_else(|| Status::internal("the request did not pass the guard"))?;
-        let caller = Caller { connection: *connection, ..caller };
+        let caller = match caller {
+            Some(caller) => caller,
+            None => caller.insert(self.authorize()?),
+        };
         let begin = answers.len();
         let mut judged = Ok(());
         wire::frame(answers, |answer| {
             answer.message(1, |answer| {
-                judged = frame.question(|question| bindings::evaluate(authority, &caller, question, answer));
+                judged = frame.question(|question| bindings::evaluate(authority, caller, question, answer));
             });
         });
         if let Err(status) = judged {
@@ -207,6 +207,20 @@ impl Answers {
             wire::frame(answers, |answer| failed(answer, &status));
         }
         Ok(())
+    }
+
+    /// The caller of the requests that are answered now.
+    fn authorize(&self) -> Result<Caller, Status> {
+        let caller = self.authority.authorize(self.authority.view(), Some(&self.peer), *CALLED_METHOD);
+        let caller = caller.map_err(|error| self.report(error, true))?;
+        let caller = caller.ok_or_else(|| Status::internal("the request did not pass the guard"))?;
+        Ok(Caller { connection: self.connection, ..caller })
+    }
+
+    fn report(&self, error: NotAdmitted, ends: bool) -> Status {
+        let sender = Sender::of(Some(&self.peer), self.connection);
+        let reference = self.authority.report_not_admitted(&sender, METHOD, error, ends);
+        status::referring(&status::not_admitted(error), reference)
     }
 }
 
