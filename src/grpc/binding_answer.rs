@@ -1,7 +1,5 @@
 //! A `ValidateBindingResponse`, written as it is encoded.
 
-use prost::Message as _;
-
 use crate::authority::decision::Decision;
 use crate::authority::decision::Evaluation;
 use crate::authority::decision::Match;
@@ -30,10 +28,9 @@ pub(super) fn write(evaluation: &Evaluation, answer: &mut Writer<'_>) {
     answer.choice(3, matched);
     answer.choice(4, evaluation.grade.map_or(proto::EvidenceGrade::Unspecified, grade));
     match (&evaluation.narrowed, &evaluation.token) {
-        (Some(narrowed), _) => answer.encoded_message(5, &claims::print(narrowed).encode_to_vec()),
+        (Some(narrowed), _) => answer.encoded_message(5, &claims::print(narrowed)),
         (None, Some(token)) => {
-            let claims = token.printed(PrintedForm::Claims, |claims| claims::print(claims).encode_to_vec());
-            answer.encoded_message(5, claims);
+            answer.encoded_message(5, token.printed(PrintedForm::Claims, claims::print));
         }
         (None, None) => {}
     }

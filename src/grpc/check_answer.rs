@@ -16,6 +16,7 @@ use crate::authority::reference::REFERENCE_HEADER;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::PrintedForm;
 use crate::grpc::check_denial::denied;
+use crate::grpc::structure;
 use crate::grpc::wire::Writer;
 use crate::proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 
@@ -63,17 +64,17 @@ fn allowed(allowance: &Allowance, answer: &mut Writer<'_>) {
     answer.message(4, |fields| {
         if let Some(asserted) = asserted {
             printed(asserted, PrintedForm::Metadata, metadata, fields);
-            field(fields, "resource", &asserted.audience);
-            field(fields, "match", binding(asserted.verdict.matched));
-            field(fields, "evidence_grade", asserted.verdict.grade.name());
+            structure::text(fields, "resource", &asserted.audience);
+            structure::text(fields, "match", binding(asserted.verdict.matched));
+            structure::text(fields, "evidence_grade", asserted.verdict.grade.name());
             if let Some(txn) = &asserted.txn {
-                field(fields, "txn", &txn.txn);
-                field(fields, "txn_sub", &txn.subject);
+                structure::text(fields, "txn", &txn.txn);
+                structure::text(fields, "txn_sub", &txn.subject);
             }
         }
         if let Some((refusal, reference)) = let_through {
-            field(fields, "would_deny", refusal.code());
-            field(fields, "reference", &reference.to_string());
+            structure::text(fields, "would_deny", refusal.code());
+            structure::text(fields, "reference", &reference.to_string());
         }
     });
 }
@@ -107,17 +108,13 @@ fn headers(claims: &AccessTokenClaims, response: &mut Writer<'_>) {
 }
 
 fn metadata(claims: &AccessTokenClaims, fields: &mut Writer<'_>) {
-    field(fields, "client_id", &claims.client_id);
-    field(fields, "sub", &claims.sub);
-    field(fields, "scope", claims.scope.as_deref().unwrap_or_default());
-    field_of(fields, "aud", |value| {
-        value.message(6, |list| claims.aud.all().iter().for_each(|one| list.message(1, |value| value.text_of(3, one))));
-    });
-    field(fields, "jti", &claims.jti);
+    structure::text(fields, "client_id", &claims.client_id);
+    structure::text(fields, "sub", &claims.sub);
+    structure::text(fields, "scope", claims.scope.as_deref().unwrap_or_default());
+    structure::texts(fields, "aud", claims.aud.all());
+    structure::text(fields, "jti", &claims.jti);
     if let Some(actors) = &claims.act {
-        field_of(fields, "actors", |value| {
-            value.message(6, |list| actors.all().for_each(|one| list.message(1, |value| value.text_of(3, &one))));
-        });
+        structure::texts(fields, "actors", actors.all());
     }
 }
 
@@ -144,17 +141,5 @@ fn header(response: &mut Writer<'_>, list: u32, name: &str, value: &str) {
         // `append` is a message with the value false.
         option.message(2, |_| {});
         option.choice(3, HeaderAppendAction::OverwriteIfExistsOrAdd);
-    });
-}
-
-/// An entry of a `google.protobuf.Struct` with a text.
-fn field(fields: &mut Writer<'_>, name: &str, text: &str) {
-    field_of(fields, name, |value| value.text_of(3, text));
-}
-
-fn field_of(fields: &mut Writer<'_>, name: &str, write: impl FnOnce(&mut Writer<'_>)) {
-    fields.message(1, |entry| {
-        entry.text(1, name);
-        entry.message(2, write);
     });
 }

@@ -1,59 +1,114 @@
-//! A token's claims as protobuf messages.
+//! A token's claims as a protobuf message.
 
-use prost_types::Struct;
-use prost_types::Value;
-use prost_types::value::Kind;
-
+use crate::authority::clock::Timestamp;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::Actors;
 use crate::authority::tokens::Audience;
+use crate::grpc::structure;
+use crate::grpc::wire::Writer;
 
-/// The claims, in the form that they have in the token.
-pub(super) fn print(claims: &AccessTokenClaims) -> Struct {
-    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
-    // A NumericDate is far below the 2^53 up to which a double is exact.
-    #[expect(clippy::cast_precision_loss, reason = "see above")]
-    let number = |seconds: u64| Value { kind: Some(Kind::NumberValue(seconds as f64)) };
-    let audience = match &claims.aud {
-        Audience::One(one) => text(one),
-        Audience::Several(several) => {
-            let values = several.iter().map(|one| text(one)).collect();
-            Value { kind: Some(Kind::ListValue(prost_types::ListValue { values })) }
-        }
-    };
-    let confirmation = claims.cnf.as_ref().map(|cnf| {
-        let fields = cnf.x5t_s256.iter().map(|thumbprint| ("x5t#S256".to_owned(), text(thumbprint))).collect();
-        Value { kind: Some(Kind::StructValue(Struct { fields })) }
-    });
-    let bound = claims.lanyard_bound.as_ref().map(|bound| {
-        let fields = [("nbf".to_owned(), number(bound.nbf.0)), ("spki".to_owned(), text(&bound.spki))].into();
-        Value { kind: Some(Kind::StructValue(Struct { fields })) }
-    });
-    let fields = [
-        ("iss", Some(text(&claims.iss))),
-        ("sub", Some(text(&claims.sub))),
-        ("aud", Some(audience)),
-        ("exp", Some(number(claims.exp.0))),
-        ("iat", Some(number(claims.iat.0))),
-        ("nbf", Some(number(claims.nbf.0))),
-        ("jti", Some(text(&claims.jti))),
-        ("client_id", Some(text(&claims.client_id))),
-        ("scope", claims.scope.as_deref().map(text)),
-        ("cnf", confirmation),
-        ("lanyard_bound", bound),
-        ("lanyard_spiffe_id", claims.lanyard_spiffe_id.as_deref().map(text)),
-        ("lanyard_creation", Some(text(&claims.lanyard_creation))),
-        // Where the token comes from is nobody else's to know.
-        ("act", claims.act.as_ref().map(actors)),
-    ];
-    let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-    Struct { fields }
+/// The claims, in the form that they have in the token, as an encoded `google.protobuf.Struct`: by their names, as protobuf
+/// libraries write it.
+pub(super) fn print(claims: &AccessTokenClaims) -> Vec<u8> {
+    let mut message = Vec::new();
+    write(claims, &mut Writer::new(&mut message));
+    message
 }
 
-fn actors(actors: &Actors) -> Value {
-    let text = |name: &str, text: &str| (name.to_owned(), Value { kind: Some(Kind::StringValue(text.to_owned())) });
-    let sub = text("sub", &actors.sub);
-    let iss = actors.iss.as_deref().map(|iss| text("iss", iss));
-    let earlier = actors.act.as_ref().map(|earlier| ("act".to_owned(), self::actors(earlier)));
-    Value { kind: Some(Kind::StructValue(Struct { fields: [sub].into_iter().chain(iss).chain(earlier).collect() })) }
+fn write(claims: &AccessTokenClaims, fields: &mut Writer<'_>) {
+    // Where the token comes from is nobody else's to know.
+    if let Some(act) = &claims.act {
+        structure::object(fields, "act", |fields| actors(act, fields));
+    }
+    match &claims.aud {
+        Audience::One(one) => structure::text(fields, "aud", one),
+        Audience::Several(several) => structure::texts(fields, "aud", several),
+    }
+    structure::text(fields, "client_id", &claims.client_id);
+    if let Some(cnf) = &claims.cnf {
+        structure::object(fields, "cnf", |fields| {
+            cnf.x5t_s256.iter().for_each(|thumbprint| structure::text(fields, "x5t#S256", thumbprint));
+        });
+    }
+    date(fields, "exp", claims.exp);
+    date(fields, "iat", claims.iat);
+    structure::text(fields, "iss", &claims.iss);
+    structure::text(fields, "jti", &claims.jti);
+    if let Some(bound) = &claims.lanyard_bound {
+        structure::object(fields, "lanyard_bound", |fields| {
+            date(fields, "nbf", bound.nbf);
+            structure::text(fields, "spki", &bound.spki);
+        });
+    }
+    structure::text(fields, "lanyard_creation", &claims.lanyard_creation);
+    if let Some(id) = &claims.lanyard_spiffe_id {
+        structure::text(fields, "lanyard_spiffe_id", id);
+    }
+    date(fields, "nbf", claims.nbf);
+    if let Some(scope) = &claims.scope {
+        structure::text(fields, "scope", scope);
+    }
+    structure::text(fields, "sub", &claims.sub);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a NumericDate is far below the 2^53 up to which a double is exact")]
+fn date(fields: &mut Writer<'_>, name: &str, date: Timestamp) {
+    structure::number(fields, name, date.0 as f64);
+}
+
+fn actors(actors: &Actors, fields: &mut Writer<'_>) {
+    if let Some(earlier) = &actors.act {
+        structure::object(fields, "act", |fields| self::actors(earlier, fields));
+    }
+    if let Some(iss) = &actors.iss {
+        structure::text(fields, "iss", iss);
+    }
+    structure::text(fields, "sub", &actors.sub);
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::Struct;
+    use serde_json::Value;
+    use serde_json::json;
+
+    use super::*;
+
+    fn as_json(value: &prost_types::Value) -> Value {
+        use prost_types::value::Kind;
+        match value.kind.as_ref().unwrap() {
+            Kind::StringValue(text) => json!(text),
+            Kind::NumberValue(number) => json!(number),
+            Kind::ListValue(list) => list.values.iter().map(as_json).collect(),
+            Kind::StructValue(structure) => all_of(structure),
+            kind => panic!("{kind:?}"),
+        }
+    }
+
+    fn all_of(structure: &Struct) -> Value {
+        Value::Object(structure.fields.iter().map(|(name, value)| (name.clone(), as_json(value))).collect())
+    }
+
+    #[test]
+    fn claims_are_printed_as_they_are_in_the_token_and_in_the_order_of_prost() {
+        let least = json!({
+            "iss": "https://lanyard.example", "sub": "spiffe://a/b", "aud": "orders", "exp": 1_800_000_300.0,
+            "iat": 1_800_000_000.0, "nbf": 0.0, "jti": "id", "client_id": "spiffe://a/b", "lanyard_creation": "",
+        });
+        let mut most = least.clone();
+        let more = json!({
+            "aud": ["orders", "", "billing"], "scope": "a b", "cnf": { "x5t#S256": "t" },
+            "lanyard_bound": { "nbf": 1_700_000_000.0, "spki": "s" }, "lanyard_spiffe_id": "spiffe://a/b",
+            "act": { "sub": "c", "act": { "iss": "https://other.example", "sub": "d" } },
+        });
+        most.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        for wanted in [least, most] {
+            let text = wanted.to_string().replace(".0", "");
+            let message = print(&serde_json::from_str(&text).unwrap());
+            let read = Struct::decode(message.as_slice()).unwrap();
+            assert_eq!(all_of(&read), wanted);
+            assert_eq!(read.encode_to_vec(), message);
+        }
+    }
 }

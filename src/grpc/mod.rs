@@ -30,6 +30,7 @@ mod revocations;
 pub mod short_answer;
 pub mod short_road;
 pub mod status;
+mod structure;
 mod tokens;
 mod txn;
 mod whoami;

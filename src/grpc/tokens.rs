@@ -1,5 +1,7 @@
 //! `lanyard.v1.TokenService`.
 
+use prost::Message as _;
+use prost_types::Struct;
 use rustls_pki_types::CertificateDer;
 use strum::VariantArray as _;
 use tonic::Request;
@@ -77,7 +79,8 @@ impl TokenService for Services {
         }
         let claims = self.authority.introspect(&caller.view, &requester, &message.token);
         let claims = claims.map_err(status::refused(status::stale))?;
-        let claims = claims.as_deref().map(claims::print);
+        let claims = claims.map(|claims| Struct::decode(claims::print(&claims).as_slice())).transpose();
+        let claims = claims.map_err(|_| status::broken())?;
         Ok(Response::new(IntrospectTokenResponse { active: claims.is_some(), claims }))
     }
 

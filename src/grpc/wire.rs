@@ -146,6 +146,12 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// A double, one of several alternatives, which is there also where it is zero.
+    pub(super) fn double_of(&mut self, number: u32, value: f64) {
+        self.varint(u64::from(number << 3 | 1));
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
     /// One of the values of an enumeration.
     pub(super) fn choice(&mut self, number: u32, value: impl Into<i32>) {
         self.number(number, u64::try_from(value.into()).unwrap_or_default());
