@@ -252,8 +252,8 @@ fn lint_compares_the_issuers_that_rules_name_with_those_of_the_configuration() {
         for about in
             ["its rule for https://orders.prod.example", "its rule for transaction tokens of https://idp.example"]
         {
-            let line = found.stdout.lines().find(|line| line.contains(about)).unwrap_or_default();
-            assert!(line.contains(" comes to nothing: ") && line.ends_with(said), "{about}: {found:?}");
+            let finding = found.stdout.lines().find(|finding| finding.contains(about)).unwrap_or_default();
+            assert!(finding.contains(" comes to nothing: ") && finding.ends_with(said), "{about}: {found:?}");
         }
     }
     let setup = Setup { trusted_issuers: "[{}]".to_owned(), ..real_time() };
