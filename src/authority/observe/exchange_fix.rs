@@ -46,8 +46,8 @@ pub(in crate::authority) fn of_exchange(error: ExchangeError) -> &'static str {
             "add CLIENT to `receipts.exchangers` of the resource, if it serves it: `lanyard resource list`"
         }
         ExchangeError::NoRule | ExchangeError::TargetNotInRules => {
-            "add a rule under `exchange`, or under `txn` for transaction tokens, to the registration, if the client may act so: \
-             `lanyard client get CLIENT`"
+            "add a rule under `exchange`, or under `txn` for transaction tokens, to the registration, or for a grant an entry to \
+             `chaining.to` of the configuration, if the client may act so: `lanyard client get CLIENT`"
         }
         ExchangeError::PlaceUnknown => "exchange the receipt, which says where the token was presented",
         ExchangeError::ReceiptMissing => {
