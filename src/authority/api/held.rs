@@ -26,6 +26,7 @@ use crate::authority::store::MAX_VALUE_BYTES;
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
 use crate::authority::store::Transaction;
+use crate::authority::store::UnreadableRecord;
 
 /// How many changes wait at most. Each takes 64 KiB at most, and all of them are read to list them.
 const PLACES: u8 = 128;
@@ -161,26 +162,29 @@ impl Authority {
     pub(in crate::authority::api) async fn waiting(
         &self,
     ) -> Result<Vec<(String, Revision, Option<ProposalRecord>)>, StoreError> {
+        let waiting = self.stored_proposals().await?.into_iter().map(|(key, revision, record)| {
+            let record = record.inspect_err(|error| tracing::error!(%error, key, "a proposal cannot be read"));
+            (key, revision, record.ok())
+        });
+        Ok(waiting.collect())
+    }
+
+    /// The proposals that have not expired, and those that cannot be read.
+    async fn stored_proposals(
+        &self,
+    ) -> Result<Vec<(String, Revision, Result<ProposalRecord, UnreadableRecord>)>, StoreError> {
         let now = self.clock.now();
         let entries = self.store.list(PROPOSALS).await?.entries.into_iter();
-        let read = entries.map(|(key, stored)| {
-            let record = ProposalRecord::from_bytes(&stored.value);
-            let record = record.inspect_err(|error| tracing::error!(%error, key, "a proposal cannot be read"));
-            (key, stored.revision, record.ok())
-        });
-        Ok(read.filter(|(.., record)| record.as_ref().is_none_or(|record| record.expires > now)).collect())
+        let read = entries.map(|(key, stored)| (key, stored.revision, ProposalRecord::from_bytes(&stored.value)));
+        Ok(read.filter(|(.., record)| record.as_ref().map_or(true, |record| record.expires > now)).collect())
     }
 
     /// Counts the changes that wait, for the metrics.
     pub async fn count_proposals(&self) -> Result<(), StoreError> {
-        let (mut waiting, now) = (Vec::new(), self.clock.now());
         // Without the feature there are none.
-        if self.view().snapshot.features.is_enabled(Feature::DualControl) {
-            let entries = self.store.list(PROPOSALS).await?.entries.into_iter();
-            waiting.extend(entries.filter_map(|(_, stored)| ProposalRecord::from_bytes(&stored.value).ok()));
-        }
-        let waiting = waiting.iter().filter(|record| record.expires > now);
-        self.waiting_proposals.set(waiting.map(|record| record.time));
+        let is_enabled = self.view().snapshot.features.is_enabled(Feature::DualControl);
+        let waiting = if is_enabled { self.stored_proposals().await? } else { Vec::new() };
+        self.waiting_proposals.set(waiting.iter().filter_map(|(.., record)| Some(record.as_ref().ok()?.time)));
         Ok(())
     }
 
