@@ -9,8 +9,9 @@ use crate::authority::decision::AskedExchange;
 use crate::authority::decision::AskedPresentation;
 use crate::authority::decision::ExchangeQuestion;
 use crate::authority::decision::ExplainedExchange;
+use crate::authority::registration::ExchangeRuleMetadata;
 use crate::authority::registration::RuleClaim;
-use crate::authority::registration::TxnRuleClaim;
+use crate::authority::registration::TxnRuleMetadata;
 use crate::authority::scope::Scope;
 use crate::grpc::explained::IdentityFields;
 use crate::grpc::explained::identity_in;
@@ -117,12 +118,12 @@ pub(super) fn answer(explained: ExplainedExchange) -> ExplainExchangeResponse {
     }
 }
 
-fn rule_claim(claim: RuleClaim) -> ExchangeRuleClaim {
+fn rule_claim(claim: RuleClaim<ExchangeRuleMetadata>) -> ExchangeRuleClaim {
     let RuleClaim { rule, applies, outcome } = claim;
     ExchangeRuleClaim { rule: Some(messages::exchange_rule(rule)), applies, outcome: outcome.to_owned() }
 }
 
-fn txn_rule_claim(claim: TxnRuleClaim) -> proto::TxnRuleClaim {
-    let TxnRuleClaim { rule, applies, outcome } = claim;
+fn txn_rule_claim(claim: RuleClaim<TxnRuleMetadata>) -> proto::TxnRuleClaim {
+    let RuleClaim { rule, applies, outcome } = claim;
     proto::TxnRuleClaim { rule: Some(messages::txn_rule_message(rule)), applies, outcome: outcome.to_owned() }
 }

@@ -16,9 +16,10 @@ use crate::authority::identity::PresentedCertificate;
 use crate::authority::identity::parse_spiffe_id;
 use crate::authority::registration::Claim;
 use crate::authority::registration::ClientId;
+use crate::authority::registration::ExchangeRuleMetadata;
 use crate::authority::registration::Rotation;
 use crate::authority::registration::RuleClaim;
-use crate::authority::registration::TxnRuleClaim;
+use crate::authority::registration::TxnRuleMetadata;
 use crate::authority::resources::Destination;
 use crate::authority::scope::Scope;
 use crate::authority::state::Undecidable;
@@ -246,9 +247,9 @@ pub struct ExplainedExchange {
     /// The registration that applies to it, by its `client_id`.
     pub registration: Option<String>,
     /// The rule of this registration that applies, and those that nearly do.
-    pub rules: Vec<RuleClaim>,
+    pub rules: Vec<RuleClaim<ExchangeRuleMetadata>>,
     /// The same of its rules for transaction tokens, where one is asked for.
-    pub txn_rules: Vec<TxnRuleClaim>,
+    pub txn_rules: Vec<RuleClaim<TxnRuleMetadata>>,
     /// The steps of the exchange. Empty where it does not come to one: the subject gets no token, or the exchanger may not call.
     pub steps: Vec<Step>,
 }

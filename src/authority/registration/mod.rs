@@ -82,7 +82,6 @@ pub use crate::authority::registration::overlap::MatchedIdentity;
 pub use crate::authority::registration::overlap::Overlap;
 pub use crate::authority::registration::overlap::Preview;
 pub use crate::authority::registration::rule_claim::RuleClaim;
-pub use crate::authority::registration::rule_claim::TxnRuleClaim;
 pub use crate::authority::registration::scope_grant::ScopeGrant;
 pub(in crate::authority) use crate::authority::registration::scope_grant::translated;
 pub use crate::authority::registration::terms::Rotation;

@@ -10,20 +10,9 @@ use crate::authority::registration::txn::TxnSubjects;
 
 /// How a rule stands to a question.
 #[derive(Clone, Debug)]
-pub struct RuleClaim {
+pub struct RuleClaim<R> {
     /// The rule, in normal form.
-    pub rule: ExchangeRuleMetadata,
-    /// Whether it applies.
-    pub applies: bool,
-    /// Why, for people.
-    pub outcome: &'static str,
-}
-
-/// How a rule for transaction tokens stands to a question.
-#[derive(Clone, Debug)]
-pub struct TxnRuleClaim {
-    /// The rule, in normal form.
-    pub rule: TxnRuleMetadata,
+    pub rule: R,
     /// Whether it applies.
     pub applies: bool,
     /// Why, for people.
@@ -38,7 +27,12 @@ const OTHER_SUBJECTS: &str = "does not apply: it is about other subjects";
 impl ExchangeTerms {
     /// The rule that applies to a token of this subject that was presented there, and those that nearly do: all but one of
     /// subject, place and audience are theirs, or another one is more specific.
-    pub fn claims_of(&self, subject: &ClientId, presented_at: &str, audience: &str) -> Vec<RuleClaim> {
+    pub fn claims_of(
+        &self,
+        subject: &ClientId,
+        presented_at: &str,
+        audience: &str,
+    ) -> Vec<RuleClaim<ExchangeRuleMetadata>> {
         let applying = self.rule(subject, presented_at, audience);
         let claim = |rule: &ExchangeRule| {
             let applies = applying.is_some_and(|one| std::ptr::eq(one, rule));
@@ -58,7 +52,12 @@ impl ExchangeTerms {
 
     /// The same of the rules for transaction tokens: with a subject's token that was presented there, or with none. Presented nowhere is
     /// a token of another issuer.
-    pub fn txn_claims_of(&self, client_id: &ClientId, subject: &ClientId, at: Option<&str>) -> Vec<TxnRuleClaim> {
+    pub fn txn_claims_of(
+        &self,
+        client_id: &ClientId,
+        subject: &ClientId,
+        at: Option<&str>,
+    ) -> Vec<RuleClaim<TxnRuleMetadata>> {
         let applying = match at {
             Some(at) => self.txn_rule(subject, at),
             None => self.stated_txn_rule(client_id, subject),
@@ -78,7 +77,7 @@ impl ExchangeTerms {
                 }
                 (false, false) => return None,
             };
-            Some(TxnRuleClaim { rule: rule.metadata(), applies, outcome })
+            Some(RuleClaim { rule: rule.metadata(), applies, outcome })
         };
         self.txn.iter().filter_map(claim).collect()
     }
