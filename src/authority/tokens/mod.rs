@@ -67,3 +67,6 @@ pub const JWT_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// The type of a transaction token (draft-ietf-oauth-transaction-tokens section 11.1).
 pub const TXN_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:txn_token";
+
+/// The identifier of a token that is supposed to be there and is not issued. A `jti` has no spaces, so that no revocation names it.
+pub(in crate::authority) const NOT_ISSUED: &str = "(not issued)";

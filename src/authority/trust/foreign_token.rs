@@ -18,6 +18,7 @@ use crate::authority::scope::Scope;
 use crate::authority::tokens::Actors;
 use crate::authority::tokens::Ancestor;
 use crate::authority::tokens::MayAct;
+use crate::authority::tokens::NOT_ISSUED;
 use crate::authority::tokens::qualified;
 use crate::authority::trust::bundles::TrustBundles;
 use crate::authority::trust::issuer_jwt::InvalidIssuerJwt;
@@ -30,9 +31,6 @@ use crate::authority::trust::issuer_keys::TrustedIssuer;
 
 /// The longest `jti` that is kept as it is, in bytes. In place of a longer one stands a hash.
 const MAX_JTI_BYTES: usize = 128;
-
-/// The identifier of a token that is supposed to be there. A `jti` has no spaces, so that no revocation names it.
-const NOT_ISSUED: &str = "(not issued)";
 
 /// A JWT with a valid signature by a trusted issuer, which says for whom a request is made.
 #[derive(Clone)]

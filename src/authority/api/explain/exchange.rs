@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::iter;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Map;
 
@@ -11,7 +12,6 @@ use crate::authority::api::audit::cause;
 use crate::authority::api::audit::one_step;
 use crate::authority::api::audit::registration;
 use crate::authority::api::exchange::NOTHING;
-use crate::authority::api::explain::supposed::NOT_ISSUED;
 use crate::authority::api::explain::supposed::not_admitted;
 use crate::authority::api::explain::supposed::readable;
 use crate::authority::api::explain::supposed::refused_call;
@@ -53,9 +53,11 @@ use crate::authority::observe::fix;
 use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
 use crate::authority::registration::ClientStatus;
+use crate::authority::scope::Scope;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::authority::tokens::Actors;
+use crate::authority::tokens::NOT_ISSUED;
 use crate::authority::tokens::PresentationMatch;
 use crate::authority::tokens::Receipt;
 use crate::authority::tokens::ReceiptId;
@@ -241,7 +243,10 @@ impl Authority {
         let stated = supposed.stated.as_ref().map(|name| Map::from_iter([("sub".to_owned(), name.as_str().into())]));
         match &question.requested {
             AskedExchange::AccessToken => {
-                let outcome = exchange(&exchanging).map(|exchange| exchanged_terms(exchange, view));
+                let outcome = exchange(&exchanging).map(|exchange| {
+                    let Exchange { subject, actors, scope, expires, reported, .. } = exchange;
+                    ExchangedTerms { reported, ..terms(subject, actors.as_ref(), scope, view.now.until(expires)) }
+                });
                 (outcome, explain_exchange(&exchanging))
             }
             AskedExchange::TxnToken { context, details } => {
@@ -257,7 +262,11 @@ impl Authority {
                     self_signed: Ok(None),
                     policy,
                 };
-                (txn(&asked).map(|grant| txn_terms(grant, view)), explain_txn(&asked))
+                let outcome = txn(&asked).map(|grant| {
+                    let TxnGrant { subject, actors, scope, expires, .. } = grant;
+                    terms(subject, actors.as_ref(), scope, view.now.until(expires))
+                });
+                (outcome, explain_txn(&asked))
             }
             AskedExchange::JwtGrant => {
                 let targets = self.policy.chaining.as_slice();
@@ -269,7 +278,11 @@ impl Authority {
                     exchanging,
                     targets,
                 };
-                (jwt_grant(&asked).map(|grant| grant_terms(grant, view)), explain_jwt_grant(&asked))
+                let outcome = jwt_grant(&asked).map(|grant| {
+                    let JwtGrant { subject, actors, scope, expires, .. } = grant;
+                    terms(subject, actors.as_ref(), scope, view.now.until(expires))
+                });
+                (outcome, explain_jwt_grant(&asked))
             }
         }
     }
@@ -300,38 +313,10 @@ fn supposed_receipt(view: &View, audience: &str, token: &VerifiedToken) -> Optio
     verify_receipt(keys, text.as_str(), view.now).ok()
 }
 
-fn exchanged_terms(exchange: Exchange, view: &View) -> ExchangedTerms {
-    ExchangedTerms {
-        actors: names(exchange.actors.as_ref()),
-        expires_in: view.now.until(exchange.expires),
-        subject: exchange.subject,
-        scope: exchange.scope,
-        reported: exchange.reported,
-    }
-}
-
-fn txn_terms(grant: TxnGrant, view: &View) -> ExchangedTerms {
-    ExchangedTerms {
-        actors: names(grant.actors.as_ref()),
-        expires_in: view.now.until(grant.expires),
-        subject: grant.subject,
-        scope: grant.scope,
-        reported: false,
-    }
-}
-
-fn grant_terms(grant: JwtGrant, view: &View) -> ExchangedTerms {
-    ExchangedTerms {
-        actors: names(grant.actors.as_ref()),
-        expires_in: view.now.until(grant.expires),
-        subject: grant.subject,
-        scope: grant.scope,
-        reported: false,
-    }
-}
-
-fn names(actors: Option<&Actors>) -> Vec<String> {
-    actors.into_iter().flat_map(Actors::all).map(Cow::into_owned).collect()
+/// What would be issued, where nothing of it is only reported.
+fn terms(subject: String, actors: Option<&Actors>, scope: Scope, lifetime: Duration) -> ExchangedTerms {
+    let actors = actors.into_iter().flat_map(Actors::all).map(Cow::into_owned).collect();
+    ExchangedTerms { subject, actors, scope, expires_in: lifetime, reported: false }
 }
 
 fn why_not(error: ExchangeError, client_id: Option<&ClientId>, question: &ExchangeQuestion) -> WhyNot {

@@ -38,11 +38,9 @@ use crate::authority::registration::ClientStatus;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
+use crate::authority::tokens::NOT_ISSUED;
 use crate::authority::tokens::VerifiedToken;
 use crate::authority::trust::Unproven;
-
-/// The identifier of a token that is not issued. A `jti` has no spaces, so that no revocation names it.
-pub(super) const NOT_ISSUED: &str = "(not issued)";
 
 impl Authority {
     /// The asked peer as the caller of the token endpoint, or why it is not admitted.
