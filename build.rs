@@ -6,7 +6,8 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The services that workloads call.
-const FOR_WORKLOADS: [&str; 2] = ["proto/lanyard/v1/binding.proto", "proto/lanyard/v1/token.proto"];
+const FOR_WORKLOADS: [&str; 3] =
+    ["proto/lanyard/v1/binding.proto", "proto/lanyard/v1/snapshot.proto", "proto/lanyard/v1/token.proto"];
 
 /// The services that administrators and Envoy call.
 const FOR_OTHERS: [&str; 7] = [

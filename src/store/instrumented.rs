@@ -1,6 +1,7 @@
 //! A store that records how long its operations take.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -103,6 +104,10 @@ impl Store for InstrumentedStore {
 
     fn watch(&self, prefix: &str, from: Revision) -> Watch {
         self.store.watch(prefix, from)
+    }
+
+    fn delivered_until(&self) -> Option<Duration> {
+        self.store.delivered_until()
     }
 
     fn health(&self) -> Result<(), StoreError> {

@@ -19,9 +19,15 @@ impl Authority {
     /// Records that the whole store has been read, and is watched from there on.
     pub fn mark_synced(&self) {
         if self.replica.is_none() {
-            self.store_feed.progress(self.clock.elapsed());
+            self.store_feed.progress(self.delivered_until());
         }
         self.store_feed.synced();
+    }
+
+    /// The moment up to which what the store has delivered contains every change, where this replica's own heartbeat does not
+    /// prove it.
+    pub(in crate::authority::api) fn delivered_until(&self) -> Duration {
+        self.store.delivered_until().unwrap_or_else(|| self.clock.elapsed())
     }
 
     /// Whether the snapshot is fresh enough for decisions about a resource without a bound of its own.

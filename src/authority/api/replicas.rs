@@ -96,7 +96,7 @@ impl Authority {
 
     /// Records what a batch proves of the age of the snapshot, which contains it by now.
     pub(in crate::authority) fn confirm(&self, batch: &Batch) {
-        let Some(replica) = &self.replica else { return self.store_feed.progress(self.clock.elapsed()) };
+        let Some(replica) = &self.replica else { return self.store_feed.progress(self.delivered_until()) };
         let own = replica.key();
         let written = batch.changes.iter().find(|change| change.key == own).and_then(|change| change.value.as_ref());
         let beat = written.and_then(|value| serde_json::from_slice::<Heartbeat>(value).ok()).map(|read| read.beat);

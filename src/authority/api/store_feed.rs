@@ -97,7 +97,7 @@ impl Authority {
         snapshot.merge_newer(&before);
         report(&before, &snapshot);
         self.snapshot.store(Arc::new(snapshot));
-        self.store_feed.progress(asked);
+        self.store_feed.progress(self.store.delivered_until().unwrap_or(asked));
         Ok(reached)
     }
 

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_core::Stream;
 
@@ -323,6 +324,14 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// new ones as they are acknowledged. A working watch delivers a batch at least every second; if there are no
     /// changes, an empty one.
     fn watch(&self, prefix: &str, from: Revision) -> Watch;
+
+    /// Of a store that follows another server: the moment, of [`Clock::elapsed`], up to which what it has delivered contains
+    /// every change. `None` of a store that proves this by delivering.
+    ///
+    /// [`Clock::elapsed`]: crate::authority::clock::Clock::elapsed
+    fn delivered_until(&self) -> Option<Duration> {
+        None
+    }
 
     /// Whether the store accepts writes. In an embedded store a failure lasts until the process is restarted.
     ///
