@@ -10,6 +10,7 @@ mod caches;
 pub mod clock;
 pub mod decision;
 pub mod deny_reason;
+pub mod edges;
 pub mod evidence;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -46,6 +47,7 @@ use crate::authority::caches::VerifiedTxnTokens;
 use crate::authority::caches::VouchedCertificates;
 use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
+use crate::authority::edges::SnapshotFeed;
 use crate::authority::keys::KeySealer;
 use crate::authority::keys::SigningKeys;
 use crate::authority::keys::SpareKeys;
@@ -101,6 +103,8 @@ pub struct Authority {
     reloads: Reloads,
     waiting_proposals: WaitingProposals,
     store_feed: StoreFeed,
+    /// What edges and verifiers follow.
+    snapshot_feed: SnapshotFeed,
     /// This replica of several that share the store; `None` where the store is this process's own.
     replica: Option<Replica>,
 }
@@ -152,6 +156,7 @@ impl Authority {
             reloads: Reloads::default(),
             waiting_proposals: WaitingProposals::default(),
             store_feed: StoreFeed::default(),
+            snapshot_feed: SnapshotFeed::default(),
             replica: None,
         }
     }
@@ -206,6 +211,7 @@ impl Authority {
     /// Replaces the role grants. A caller that has lost a role is refused at its next request, on any connection.
     pub fn replace_roles(&self, roles: RoleGrants) {
         self.roles.store(Arc::new(roles));
+        self.set_edge_grants();
     }
 
     /// The number of changes of bundles and client CAs so far. A path that was validated under another generation must

@@ -11,6 +11,7 @@ pub(in crate::cli) enum Role {
     Proxy,
     Auditor,
     Revoker,
+    Edge,
 }
 
 impl From<Role> for GrantedRole {
@@ -20,6 +21,7 @@ impl From<Role> for GrantedRole {
             Role::Proxy => Self::Proxy,
             Role::Auditor => Self::Auditor,
             Role::Revoker => Self::Revoker,
+            Role::Edge => Self::Edge,
         }
     }
 }
@@ -31,6 +33,7 @@ impl From<Role> for AssignedRole {
             Role::Proxy => Self::Proxy,
             Role::Auditor => Self::Auditor,
             Role::Revoker => Self::Revoker,
+            Role::Edge => Self::Edge,
         }
     }
 }

@@ -126,6 +126,7 @@ fn roles(answer: &WhoAmIResponse) -> Vec<&'static str> {
         Role::Admin => Some("admin"),
         Role::Auditor => Some("auditor"),
         Role::Revoker => Some("revoker"),
+        Role::Edge => Some("edge"),
         Role::Team => Some("team"),
     };
     answer.roles().filter_map(name).collect()

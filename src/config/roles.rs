@@ -1,8 +1,10 @@
-//! The section `roles`: who has the roles Admin, Proxy, Auditor and Revoker.
+//! The section `roles`: who has the roles Admin, Proxy, Auditor, Revoker and Edge.
 
 use serde::Deserialize;
 use spiffe::TrustDomain;
 
+use crate::authority::access::DecisionsGrant;
+use crate::authority::access::EdgeGrant;
 use crate::authority::access::Fronted;
 use crate::authority::access::RoleGrants;
 use crate::authority::access::RoleHolder;
@@ -19,6 +21,7 @@ pub(super) struct Roles {
     proxies: Vec<Proxy>,
     auditors: Vec<Holder>,
     revokers: Vec<Holder>,
+    edges: Vec<Edge>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,6 +39,19 @@ struct Proxy {
     resources: Vec<String>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Edge {
+    spiffe_id: Option<String>,
+    certificate_thumbprint: Option<String>,
+    #[serde(default)]
+    resources: Vec<String>,
+    #[serde(default)]
+    trust_domains: Vec<String>,
+    #[serde(default)]
+    revocations_only: bool,
+}
+
 impl Roles {
     pub(super) fn has_no_admins(&self) -> bool {
         self.admins.is_empty()
@@ -44,23 +60,53 @@ impl Roles {
     pub(super) fn resolve(self, own: Option<&TrustDomain>) -> Result<RoleGrants, ConfigError> {
         let proxies = self.proxies.into_iter().map(|proxy| {
             let holder = holder_of("roles.proxies", proxy.spiffe_id, proxy.certificate_thumbprint)?;
-            Ok((fronted(&holder, &proxy.resources, own)?, holder)).map(|(fronted, holder)| (holder, fronted))
+            Ok((fronted(PROXIES, &holder, &proxy.resources, own)?, holder)).map(|(fronted, holder)| (holder, fronted))
         });
+        let edges = self.edges.into_iter().map(|edge| edge.resolve(own));
         let roles = RoleGrants {
             admins: operators("roles.admins", "an admin", self.admins)?,
             proxies: proxies.collect::<Result<_, _>>()?,
             auditors: operators("roles.auditors", "an auditor", self.auditors)?,
             revokers: operators("roles.revokers", "a revoker", self.revokers)?,
+            edges: edges.collect::<Result<_, _>>()?,
         };
-        match roles.contradictory_proxy() {
-            Some(holder) => Err(value(
-                "roles.proxies",
-                &format!(
-                    "two entries for '{holder}' list different resources: leave one of them out, or put both lists into it"
-                ),
-            )),
-            None => Ok(roles),
+        let contradictory = |key, holder| {
+            let problem = format!(
+                "two entries for '{holder}' list different resources: leave one of them out, or put both lists into it"
+            );
+            Err(value(key, &problem))
+        };
+        match (roles.contradictory_proxy(), roles.contradictory_edge()) {
+            (Some(holder), _) => contradictory("roles.proxies", holder),
+            (None, Some(holder)) => contradictory("roles.edges", holder),
+            (None, None) => Ok(roles),
         }
+    }
+}
+
+impl Edge {
+    fn resolve(self, own: Option<&TrustDomain>) -> Result<(RoleHolder, EdgeGrant), ConfigError> {
+        const KEY: &str = "roles.edges";
+        let holder = holder_of(KEY, self.spiffe_id, self.certificate_thumbprint)?;
+        if self.revocations_only {
+            return if self.resources.is_empty() && self.trust_domains.is_empty() {
+                Ok((holder, EdgeGrant::Revocations))
+            } else {
+                Err(value(KEY, "with revocations_only an edge is told of no resources and no trust domains"))
+            };
+        }
+        let resources = fronted(EDGES, &holder, &self.resources, own)?;
+        let trust_domains = self.trust_domains.iter().map(|name| {
+            // The library also takes SPIFFE IDs.
+            TrustDomain::new(name).ok().filter(|trust_domain| trust_domain.as_str() == name).ok_or_else(|| {
+                value(
+                    "roles.edges.trust_domains",
+                    &format!("'{}' is not the name of a trust domain", name.escape_default()),
+                )
+            })
+        });
+        let trust_domains = trust_domains.collect::<Result<_, _>>()?;
+        Ok((holder, EdgeGrant::Decisions(DecisionsGrant { resources, trust_domains })))
     }
 }
 
@@ -91,12 +137,19 @@ pub(super) fn holder_of(
     }
 }
 
-/// The resources that a proxy fronts. All resources must be written explicitly as `*`, which is not allowed for proxies
-/// of other trust domains.
-fn fronted(holder: &RoleHolder, resources: &[String], own: Option<&TrustDomain>) -> Result<Fronted, ConfigError> {
-    const KEY: &str = "roles.proxies.resources";
+const PROXIES: &str = "roles.proxies.resources";
+const EDGES: &str = "roles.edges.resources";
+
+/// The resources that a proxy fronts, or that an edge decides about. All resources must be written explicitly as `*`, which is
+/// not allowed for those of other trust domains.
+fn fronted(
+    key: &'static str,
+    holder: &RoleHolder,
+    resources: &[String],
+    own: Option<&TrustDomain>,
+) -> Result<Fronted, ConfigError> {
     if resources.is_empty() {
-        return Err(value(KEY, "name the audiences that the proxy fronts, or \"*\" for all"));
+        return Err(value(key, "name the audiences that it is there for, or \"*\" for all"));
     }
     if resources.iter().any(|resource| resource == "*") {
         let foreign = match holder {
@@ -107,13 +160,13 @@ fn fronted(holder: &RoleHolder, resources: &[String], own: Option<&TrustDomain>)
             RoleHolder::Thumbprint(_) => false,
         };
         return if foreign {
-            Err(value(KEY, "\"*\" is only for proxies of the server's own trust domain, trust.trust_domain"))
+            Err(value(key, "\"*\" is only for those of the server's own trust domain, trust.trust_domain"))
         } else {
             Ok(Fronted::Every)
         };
     }
     match resources.iter().find(|resource| !is_resource_indicator(resource)) {
-        Some(bad) => Err(value(KEY, &format!("'{}' is not an absolute URI without a fragment", bad.escape_default()))),
+        Some(bad) => Err(value(key, &format!("'{}' is not an absolute URI without a fragment", bad.escape_default()))),
         None => Ok(Fronted::Audiences(resources.into())),
     }
 }

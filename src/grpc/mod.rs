@@ -29,6 +29,7 @@ mod resource_reports;
 mod revocations;
 pub mod short_answer;
 pub mod short_road;
+mod snapshot;
 pub mod status;
 mod structure;
 mod tokens;
@@ -55,6 +56,7 @@ use crate::proto::explanation_service_server::ExplanationServiceServer;
 use crate::proto::key_service_server::KeyServiceServer;
 use crate::proto::proposal_service_server::ProposalServiceServer;
 use crate::proto::registry_service_server::RegistryServiceServer;
+use crate::proto::snapshot_service_server::SnapshotServiceServer;
 use crate::proto::token_service_server::TokenServiceServer;
 
 /// The maximum size of a request in bytes. A token, a certificate and a forwarded header at their own limits fit.
@@ -93,6 +95,7 @@ pub fn routes(
         .add_service(ExplanationServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(ProposalServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(DecisionServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(SnapshotServiceServer::new(services()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(health::service(readiness))
         .add_service(reflection().build_v1()?)
         // Python's reflection client still uses v1alpha.

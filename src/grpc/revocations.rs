@@ -54,6 +54,7 @@ pub(super) fn wanted(target: Option<Target>, until: Option<prost_types::Timestam
                 Ok(AssignedRole::Proxy) => GrantedRole::Proxy,
                 Ok(AssignedRole::Auditor) => GrantedRole::Auditor,
                 Ok(AssignedRole::Revoker) => GrantedRole::Revoker,
+                Ok(AssignedRole::Edge) => GrantedRole::Edge,
                 Ok(AssignedRole::Unspecified) | Err(_) => return Err(malformed("role", "is not a role")),
             };
             Ok(RevokeRequest::Peers(Revoked::Role(role), until))

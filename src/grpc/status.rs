@@ -24,6 +24,7 @@ use crate::authority::decision::NotExplained;
 use crate::authority::decision::ProposalError;
 use crate::authority::decision::RevokeError;
 use crate::authority::deny_reason::DenyReason;
+use crate::authority::edges::NotFollowed;
 use crate::authority::observe::RefusedRequest;
 use crate::authority::observe::Unexplained;
 use crate::authority::records::Held;
@@ -117,6 +118,20 @@ pub fn connection_over() -> Status {
 /// A follower of decisions, where there are as many as there may be.
 pub(super) fn too_many_followers() -> Status {
     exhausted("TOO_MANY_FOLLOWERS", "as many follow decisions as may: try again later", RETRY_AFTER, HashMap::new())
+}
+
+/// A snapshot that is not followed.
+pub(super) fn not_followed(error: NotFollowed) -> Status {
+    match error {
+        NotFollowed::NotGranted => plain(Code::PermissionDenied, "REVOCATIONS_ONLY", error),
+        NotFollowed::Behind => plain(Code::Unavailable, "BEHIND", error),
+    }
+}
+
+/// A stream of the snapshot that cannot go on.
+pub(super) fn list_again() -> Status {
+    let message = "the changes that come next are no longer kept, or what the grant needs has changed: list again";
+    plain(Code::Aborted, "LIST_AGAIN", message)
 }
 
 /// A request that failed because of an internal error.

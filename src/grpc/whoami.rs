@@ -41,6 +41,7 @@ fn roles(caller: &Caller) -> Vec<proto::Role> {
         (held.admin, proto::Role::Admin),
         (held.auditor, proto::Role::Auditor),
         (held.revoker, proto::Role::Revoker),
+        (held.edge.is_some(), proto::Role::Edge),
         (!caller.grants.is_empty(), proto::Role::Team),
     ];
     all.into_iter().filter(|(holds, _)| *holds).map(|(_, role)| role).collect()

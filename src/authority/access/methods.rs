@@ -146,7 +146,8 @@ impl MethodEntry {
 const INTROSPECTING: &[Role] = &[Role::Workload, Role::Proxy, Role::Admin, Role::Auditor];
 
 /// Those who hold a role of their own.
-const ANY_ROLE: &[Role] = &[Role::Workload, Role::Proxy, Role::Admin, Role::Auditor, Role::Revoker, Role::Team];
+const ANY_ROLE: &[Role] =
+    &[Role::Workload, Role::Proxy, Role::Admin, Role::Auditor, Role::Revoker, Role::Team, Role::Edge];
 
 /// Those who read what belongs to the server as a whole.
 const READERS: &[Role] = &[Role::Admin, Role::Auditor];
@@ -216,6 +217,8 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateClient", REGISTRANTS),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateGrant", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateProtectedResource", REGISTRANTS),
+    MethodEntry::grpc("/lanyard.v1.SnapshotService/WatchRevocations", &[Role::Edge, Role::Proxy]).streamed(),
+    MethodEntry::grpc("/lanyard.v1.SnapshotService/WatchSnapshot", &[Role::Edge]).streamed(),
     MethodEntry {
         // The method binds the next certificate to the current connection.
         never_forwarded: true,

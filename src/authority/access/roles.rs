@@ -1,11 +1,12 @@
 //! Roles, the peers that hold them by configuration, and the resources that a proxy fronts.
 
 use std::fmt;
-use std::sync::Arc;
 
 use spiffe::SpiffeId;
 use strum::VariantArray as _;
 
+use crate::authority::access::edge_grant::EdgeGrant;
+use crate::authority::access::fronted::Fronted;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
@@ -27,6 +28,8 @@ pub enum Role {
     Revoker,
     /// Registers what lies within the grants that it holds. The store has them, not the configuration.
     Team,
+    /// Follows the snapshot, or what of it is granted: it decides by it beside the proxies that ask it.
+    Edge,
 }
 
 /// A role that the configuration assigns.
@@ -53,6 +56,8 @@ pub enum GrantedRole {
     Auditor,
     /// [`Role::Revoker`].
     Revoker,
+    /// [`Role::Edge`].
+    Edge,
 }
 
 /// How the configuration identifies a peer that holds a role.
@@ -98,47 +103,6 @@ impl fmt::Display for RoleHolder {
     }
 }
 
-/// The protected resources that a proxy fronts, by audience.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Fronted {
-    /// All protected resources.
-    Every,
-    /// The resources with these audiences.
-    Audiences(Arc<[String]>),
-}
-
-impl Fronted {
-    /// Whether the proxy may check tokens for this audience.
-    pub fn includes(&self, audience: &str) -> bool {
-        match self {
-            Self::Every => true,
-            Self::Audiences(audiences) => audiences.iter().any(|fronted| fronted == audience),
-        }
-    }
-
-    /// The audience, if the proxy fronts exactly one.
-    pub fn only(&self) -> Option<&str> {
-        match self {
-            Self::Audiences(audiences) => match &**audiences {
-                [only] => Some(only),
-                _ => None,
-            },
-            Self::Every => None,
-        }
-    }
-
-    /// Whether this is the same set of resources, in any order.
-    fn is_same_as(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Every, Self::Every) => true,
-            (Self::Audiences(one), Self::Audiences(two)) => {
-                one.iter().all(|audience| two.contains(audience)) && two.iter().all(|audience| one.contains(audience))
-            }
-            (Self::Every, Self::Audiences(_)) | (Self::Audiences(_), Self::Every) => false,
-        }
-    }
-}
-
 /// The roles that the configuration assigns.
 #[derive(Clone, Debug, Default)]
 pub struct RoleGrants {
@@ -151,6 +115,8 @@ pub struct RoleGrants {
     pub auditors: Vec<RoleHolder>,
     /// The holders of the Revoker role.
     pub revokers: Vec<RoleHolder>,
+    /// The holders of the Edge role, and what each is told. The most specific entry applies, as for proxies.
+    pub edges: Vec<(RoleHolder, EdgeGrant)>,
 }
 
 /// The roles that one peer holds.
@@ -167,29 +133,32 @@ pub struct Roles {
     pub auditor: bool,
     /// Whether the peer holds the Revoker role.
     pub revoker: bool,
+    /// What it is told, if the peer holds the Edge role.
+    pub edge: Option<EdgeGrant>,
 }
 
 impl RoleGrants {
     /// The roles of a peer. `registered` says whether its certificate belongs to a client. A peer with an SVID is
     /// always a workload.
     pub fn roles_of(&self, peer: &PeerIdentity, registered: bool) -> Roles {
-        let matching = self.proxies.iter().filter(|(holder, _)| holder.is(peer));
-        let proxy = matching.max_by_key(|(holder, _)| holder.specificity()).map(|(_, fronted)| fronted.clone());
         Roles {
             workload: registered || peer.spiffe_id().is_some(),
             admin: self.admins.iter().any(|holder| holder.is(peer)),
-            proxy,
+            proxy: most_specific(&self.proxies, peer).cloned(),
             auditor: self.auditors.iter().any(|holder| holder.is(peer)),
             revoker: self.revokers.iter().any(|holder| holder.is(peer)),
+            edge: most_specific(&self.edges, peer).cloned(),
         }
     }
 
     /// A holder that two entries of `proxies` name with different resources. Neither of them is more specific.
     pub fn contradictory_proxy(&self) -> Option<&RoleHolder> {
-        self.proxies.iter().enumerate().find_map(|(place, (holder, fronted))| {
-            let mut earlier = self.proxies.iter().take(place);
-            earlier.any(|(known, other)| known == holder && !fronted.is_same_as(other)).then_some(holder)
-        })
+        contradictory(&self.proxies, Fronted::is_same_as)
+    }
+
+    /// The same of `edges`.
+    pub fn contradictory_edge(&self) -> Option<&RoleHolder> {
+        contradictory(&self.edges, EdgeGrant::eq)
     }
 
     /// Whether a role is assigned to this SPIFFE ID, or to this thumbprint.
@@ -204,6 +173,7 @@ impl RoleGrants {
             GrantedRole::Proxy => Box::new(self.proxies.iter().map(|(holder, _)| holder)),
             GrantedRole::Auditor => Box::new(self.auditors.iter()),
             GrantedRole::Revoker => Box::new(self.revokers.iter()),
+            GrantedRole::Edge => Box::new(self.edges.iter().map(|(holder, _)| holder)),
         }
     }
 
@@ -224,6 +194,7 @@ impl Roles {
             Role::Admin => self.admin,
             Role::Auditor => self.auditor,
             Role::Revoker => self.revoker,
+            Role::Edge => self.edge.is_some(),
             // Grants are looked up for the methods that they open alone.
             Role::Team => false,
         })
@@ -242,6 +213,19 @@ impl Roles {
     /// The roles that are left to a peer whose TLS is terminated in front of Lanyard: those of operators are not.
     #[must_use]
     pub fn forwarded(self) -> Self {
-        Self { admin: false, auditor: false, revoker: false, ..self }
+        Self { admin: false, auditor: false, revoker: false, edge: None, ..self }
     }
+}
+
+/// What the most specific entry that matches a peer says: its thumbprint, its exact SPIFFE ID, then the longest pattern.
+fn most_specific<'a, T>(entries: &'a [(RoleHolder, T)], peer: &PeerIdentity) -> Option<&'a T> {
+    let matching = entries.iter().filter(|(holder, _)| holder.is(peer));
+    matching.max_by_key(|(holder, _)| holder.specificity()).map(|(_, given)| given)
+}
+
+fn contradictory<T>(entries: &[(RoleHolder, T)], same: impl Fn(&T, &T) -> bool) -> Option<&RoleHolder> {
+    entries.iter().enumerate().find_map(|(place, (holder, given))| {
+        let mut earlier = entries.iter().take(place);
+        earlier.any(|(known, other)| known == holder && !same(given, other)).then_some(holder)
+    })
 }

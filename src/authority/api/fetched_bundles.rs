@@ -59,8 +59,9 @@ impl Authority {
         let compared = Transaction::default().compare(&key, expected);
         let (write, entry) = match fetched.to_bytes(&key, text, &self.key_sealer) {
             Some(value) => {
-                let put = compared.put_until(&key, value, fetched.keep_until);
-                (put, Some(Entry::FetchedBundle(Arc::new(fetched))))
+                let stored = FetchedBundle { stored: value.as_slice().into(), ..fetched };
+                let put = compared.put_until(&key, value, stored.keep_until);
+                (put, Some(Entry::FetchedBundle(Arc::new(stored))))
             }
             None if expected == Expected::Absent => return Ok(()),
             None => (compared.delete(&key), None),

@@ -46,6 +46,7 @@ mod rollup;
 mod rotations;
 mod signing_keys;
 mod simulation;
+mod snapshot_feed;
 mod store_feed;
 mod tokens;
 mod txn;

@@ -114,8 +114,9 @@ impl Authority {
         let key = FetchedJwks::key(client_id);
         let value = fetched.to_bytes(json).ok_or_else(|| StoreError::Unavailable("it is not UTF-8".to_owned()))?;
         let expected = self.snapshot.load().stored_revision(&key).map_or(Expected::Absent, Expected::At);
+        let stored = FetchedJwks { stored: value.as_slice().into(), ..FetchedJwks::clone(fetched) };
         let write = Transaction::default().compare(&key, expected).put_until(&key, value, fetched.good_until);
-        self.keep_fetched(&key, write, Some(Entry::PublishedJwks(Arc::clone(fetched)))).await
+        self.keep_fetched(&key, write, Some(Entry::PublishedJwks(Arc::new(stored)))).await
     }
 }
 

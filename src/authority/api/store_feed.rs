@@ -97,6 +97,8 @@ impl Authority {
         snapshot.merge_newer(&before);
         report(&before, &snapshot);
         self.snapshot.store(Arc::new(snapshot));
+        self.snapshot_feed.list_again(&self.snapshot.load());
+        self.set_edge_grants();
         self.store_feed.progress(self.store.delivered_until().unwrap_or(asked));
         Ok(reached)
     }
@@ -105,7 +107,9 @@ impl Authority {
     /// transaction.
     pub fn apply(&self, batch: &Batch) {
         let revision = batch.revision;
+        // Nobody learns that nothing is missing before it was sent what there is.
         if batch.changes.is_empty() && self.snapshot.load().reached() >= revision {
+            self.publish(batch);
             self.confirm(batch);
             return;
         }
@@ -126,6 +130,7 @@ impl Authority {
             }
             snapshot.advance_to(revision);
         });
+        self.publish(batch);
         self.confirm(batch);
     }
 
@@ -219,7 +224,13 @@ impl Authority {
     }
 
     /// Parses the value at a key. A signing key is opened once per revision of its record.
-    fn read(&self, keys: &SigningKeys, key: &str, value: &[u8], revision: Revision) -> Result<Option<Entry>, Unusable> {
+    pub(in crate::authority::api) fn read(
+        &self,
+        keys: &SigningKeys,
+        key: &str,
+        value: &[u8],
+        revision: Revision,
+    ) -> Result<Option<Entry>, Unusable> {
         let opened = key.strip_prefix(KEYS).and_then(|key_id| keys.named(key_id)).filter(|(_, at)| *at == revision);
         match opened {
             Some((opened, _)) => Ok(Some(Entry::SigningKey(opened.clone()))),

@@ -4,6 +4,7 @@ mod authentication;
 mod jwk;
 mod jws;
 mod location;
+mod public_record;
 mod receipt_key;
 mod receipt_keys_error;
 mod record;

@@ -12,11 +12,13 @@ use crate::authority::keys::jwk::PublicJwk;
 use crate::authority::keys::location::Hsm;
 use crate::authority::keys::location::KeyLocation;
 use crate::authority::keys::location::WithoutHsm;
+use crate::authority::keys::public_record::PublicKeyRecord;
 use crate::authority::keys::receipt_key::ReceiptKey;
 use crate::authority::keys::receipt_key::ReceiptKeyRecord;
 use crate::authority::keys::record::KeyRecord;
 use crate::authority::keys::sealing::KeyEncryptionKey;
 use crate::authority::keys::sealing::SealError;
+use crate::authority::keys::signing_key::KeyId;
 use crate::authority::keys::signing_key::Signer;
 use crate::authority::keys::signing_key::SigningAlgorithm;
 use crate::authority::keys::signing_key::SigningFailed;
@@ -94,7 +96,8 @@ impl From<KeyEncryptionKey> for KeyEncryptionKeys {
 
 /// Makes, seals and opens signing keys.
 pub struct KeySealer {
-    keys: KeyEncryptionKeys,
+    /// `None` at an edge, which gets public halves only.
+    keys: Option<KeyEncryptionKeys>,
     factory: SignerFactory,
     hsm: Option<Arc<dyn Hsm>>,
     /// Where new keys are made.
@@ -104,7 +107,13 @@ pub struct KeySealer {
 impl KeySealer {
     /// Creates a sealer with these key-encryption keys. Private keys and signers are made by the factory.
     pub fn new(keys: impl Into<KeyEncryptionKeys>, factory: SignerFactory) -> Self {
-        Self { keys: keys.into(), factory, hsm: None, location: KeyLocation::Store }
+        Self { keys: Some(keys.into()), factory, hsm: None, location: KeyLocation::Store }
+    }
+
+    /// Creates that of an edge. It makes and seals nothing, reads the public halves of keys as a centre prints them, and takes
+    /// what is tagged in a store as it is: the centre that it comes from has looked.
+    pub fn of_edge(factory: SignerFactory) -> Self {
+        Self { keys: None, factory, hsm: None, location: KeyLocation::Store }
     }
 
     /// The same with a hardware security module. `location` is where new keys are made.
@@ -115,12 +124,22 @@ impl KeySealer {
 
     /// The tag by which whoever has the key-encryption key recognizes these parts of a record.
     pub(in crate::authority) fn tag(&self, parts: &[&[u8]]) -> String {
-        authentication::tag(&self.keys.current, parts)
+        self.current().map(|key| authentication::tag(key, parts)).unwrap_or_default()
     }
 
     /// Whether the tag of these parts was made with one of the key-encryption keys.
     pub(in crate::authority) fn verifies(&self, parts: &[&[u8]], tag: &str) -> bool {
-        self.keys.all().any(|key| authentication::verifies(key, parts, tag))
+        self.keys.as_ref().is_none_or(|keys| keys.all().any(|key| authentication::verifies(key, parts, tag)))
+    }
+
+    /// The key-encryption key that seals.
+    fn current(&self) -> Result<&KeyEncryptionKey, SealError> {
+        self.keys.as_ref().map(|keys| &keys.current).ok_or(SealError::AtAnEdge)
+    }
+
+    /// Opens a record with whichever key seals it.
+    fn unseal<T>(&self, open: impl Fn(&KeyEncryptionKey) -> Result<T, SealError>) -> Result<T, SealError> {
+        self.keys.as_ref().ok_or(SealError::AtAnEdge)?.open(open)
     }
 
     /// Where new keys are made.
@@ -164,7 +183,7 @@ impl KeySealer {
     ) -> Result<(StoredKey, KeyRecord), KeyRecordError> {
         let key = SigningKey::new(self.signer_in_hsm(algorithm, public_key)?, now)?;
         let kid = key.key_id().as_str();
-        let record = KeyRecord::seal_reference(&self.keys.current, kid, algorithm, now, public_key)?;
+        let record = KeyRecord::seal_reference(self.current()?, kid, algorithm, now, public_key)?;
         Ok((StoredKey::opened(key, stage.clone()).at(KeyLocation::Hsm), record.in_stage(stage)))
     }
 
@@ -185,20 +204,23 @@ impl KeySealer {
         private_key: &[u8],
     ) -> Result<(SigningKey, KeyRecord), KeyRecordError> {
         let key = SigningKey::new((self.factory.signer)(algorithm, private_key)?, made)?;
-        let record = KeyRecord::seal(&self.keys.current, key.key_id().as_str(), algorithm, made, private_key)?;
+        let record = KeyRecord::seal(self.current()?, key.key_id().as_str(), algorithm, made, private_key)?;
         Ok((key, record))
     }
 
     /// Opens the record at a key of the store; that of a revoked key is only read. This is slow: do not call it while
     /// serving a request.
     pub fn open(&self, store_key: &str, value: &[u8]) -> Result<StoredKey, KeyRecordError> {
+        if self.keys.is_none() {
+            return read_public(store_key, value);
+        }
         let record = KeyRecord::from_bytes(value)?;
         // A key is deleted by deleting the record under its name. A record under another name would survive that.
         let in_place = store_key == record.store_key();
         if matches!(record.stage, KeyStage::Revoked(_)) {
             return if in_place { Ok(record.closed()) } else { Err(KeyRecordError::Misplaced) };
         }
-        let opened = self.keys.open(|key| record.open(key))?;
+        let opened = self.unseal(|key| record.open(key))?;
         let signer = match record.location {
             KeyLocation::Store => (self.factory.signer)(record.algorithm, &opened)?,
             KeyLocation::Hsm => self.signer_in_hsm(record.algorithm, &opened)?,
@@ -212,11 +234,11 @@ impl KeySealer {
 
     /// Seals a record under the present key-encryption key; `None` where it is already, or is that of a revoked key.
     pub fn reseal(&self, record: &KeyRecord) -> Result<Option<KeyRecord>, KeyRecordError> {
-        if matches!(record.stage, KeyStage::Revoked(_)) || record.open(&self.keys.current).is_ok() {
+        if matches!(record.stage, KeyStage::Revoked(_)) || record.open(self.current()?).is_ok() {
             return Ok(None);
         }
-        let opened = self.keys.open(|key| record.open(key))?;
-        Ok(Some(record.resealed(&self.keys.current, &opened)?))
+        let opened = self.unseal(|key| record.open(key))?;
+        Ok(Some(record.resealed(self.current()?, &opened)?))
     }
 
     /// Seals a new receipt key of these random bytes, its name and itself, that is made and active at these times. Returns the
@@ -226,7 +248,7 @@ impl KeySealer {
         random: ([u8; 8], &[u8; 32]),
         times: (Timestamp, Timestamp),
     ) -> Result<(ReceiptKey, Vec<u8>), KeyRecordError> {
-        let (key, record) = ReceiptKeyRecord::seal(&self.keys.current, times, random)?;
+        let (key, record) = ReceiptKeyRecord::seal(self.current()?, times, random)?;
         Ok((key, record.to_bytes()?))
     }
 
@@ -236,18 +258,32 @@ impl KeySealer {
         if store_key != record.store_key() {
             return Err(KeyRecordError::Misplaced);
         }
-        Ok(self.keys.open(|key| record.open(key))?)
+        Ok(self.unseal(|key| record.open(key))?)
     }
 
     /// The value of a receipt key's record, sealed under the present key-encryption key; `None` where it is already.
     pub(in crate::authority) fn reseal_receipt_key(&self, value: &[u8]) -> Result<Option<Vec<u8>>, KeyRecordError> {
         let record = || ReceiptKeyRecord::from_bytes(value);
-        if record()?.open(&self.keys.current).is_ok() {
+        if record()?.open(self.current()?).is_ok() {
             return Ok(None);
         }
-        let resealed = self.keys.open(|key| record()?.resealed(key, &self.keys.current))?;
+        let resealed = self.unseal(|key| record()?.resealed(key, self.current()?))?;
         Ok(Some(resealed.to_bytes()?))
     }
+}
+
+/// Reads what a centre prints of a key: it verifies and never signs.
+fn read_public(store_key: &str, value: &[u8]) -> Result<StoredKey, KeyRecordError> {
+    let record = PublicKeyRecord::from_bytes(value)?;
+    if store_key != record.store_key() {
+        return Err(KeyRecordError::Misplaced);
+    }
+    let (algorithm, made, stage) = (record.algorithm, record.create_time, record.stage());
+    if matches!(stage, KeyStage::Revoked(_)) {
+        return Ok(StoredKey::closed(KeyId::of_record(&record.kid), algorithm, made, stage));
+    }
+    let signer = WithoutHsm { algorithm, public_key: record.public_key()? };
+    Ok(StoredKey::opened(SigningKey::new(Arc::new(signer), made)?, stage))
 }
 
 impl fmt::Debug for KeySealer {

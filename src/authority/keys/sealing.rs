@@ -82,6 +82,9 @@ pub enum SealError {
         "the key does not open: the key-encryption key is not the one that it was sealed with, or the record was changed"
     )]
     WrongKey,
+    /// An edge has no key-encryption key.
+    #[error("an edge has no private keys and seals nothing")]
+    AtAnEdge,
 }
 
 /// Seals a key as nonce, ciphertext and tag in base64.

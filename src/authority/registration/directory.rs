@@ -273,7 +273,10 @@ impl Directory {
     }
 
     /// The registrations for a SPIFFE ID with their levels, the most specific first. A level is the length of what they claim.
-    pub(super) fn claiming<'a>(&'a self, id: &'a str) -> impl Iterator<Item = (usize, &'a Arc<RegisteredClient>)> {
+    pub(in crate::authority) fn claiming<'a>(
+        &'a self,
+        id: &'a str,
+    ) -> impl Iterator<Item = (usize, &'a Arc<RegisteredClient>)> {
         let slashes = if self.below.is_empty() { 0 } else { id.bytes().filter(|byte| *byte == b'/').count() };
         // The longest prefix has all slashes, and the next one fewer.
         let prefixes = prefixes(id).zip((1..=slashes).rev()).filter(|(_, depth)| self.depths.contains_key(depth));

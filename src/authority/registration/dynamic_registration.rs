@@ -15,3 +15,11 @@ pub struct DynamicRegistration {
     /// that identity.
     pub own_identity: bool,
 }
+
+impl DynamicRegistration {
+    /// Leaves out what only changes of the registration need.
+    pub(in crate::authority) fn forget_registrant(&mut self) {
+        self.registrant.clear();
+        self.access_token_hash.clear();
+    }
+}

@@ -41,6 +41,8 @@ pub struct FetchedBundle {
     pub fetched_at: Timestamp,
     /// The last moment at which the writer uses it. The record ends with it.
     pub keep_until: Timestamp,
+    /// The value of the record that it was read from; empty where it was fetched here.
+    pub stored: Box<[u8]>,
 }
 
 /// The JSON object in the store.
@@ -113,7 +115,7 @@ impl FetchedBundle {
         }
         let Stored { schema: _, bundle_endpoint, source, fetched_at, keep_until, document, tag: _ } = stored;
         let document = BundleDocument::parse(document.get().as_bytes())?;
-        Ok(Self { bundle_endpoint, source, document, fetched_at, keep_until })
+        Ok(Self { bundle_endpoint, source, document, fetched_at, keep_until, stored: bytes.into() })
     }
 
     /// The value to store at a key, with the text that the document was parsed from; `None` where that is too large for a
@@ -121,7 +123,7 @@ impl FetchedBundle {
     pub fn to_bytes(&self, key: &str, text: &[u8], sealer: &KeySealer) -> Option<Vec<u8>> {
         let text = Some(text).filter(|text| text.len() <= MAX_STORED_BYTES)?;
         let document = RawValue::from_string(String::from_utf8(text.to_vec()).ok()?).ok()?;
-        let Self { bundle_endpoint, source, document: _, fetched_at, keep_until } = self.clone();
+        let Self { bundle_endpoint, source, document: _, fetched_at, keep_until, stored: _ } = self.clone();
         let tag = String::new();
         let mut stored = Stored { schema: SCHEMA, bundle_endpoint, source, fetched_at, keep_until, document, tag };
         stored.tag = sealer.tag(&authenticated(key, &stored).each_ref().map(Vec::as_slice));
@@ -139,7 +141,7 @@ impl FetchedBundles {
         self.0.get(trust_domain).map(|(fetched, revision)| (fetched, *revision))
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Arc<FetchedBundle>, Revision)> {
+    pub(in crate::authority) fn all(&self) -> impl Iterator<Item = (&str, &Arc<FetchedBundle>, Revision)> {
         self.0.iter().map(|(name, (fetched, revision))| (name.as_str(), fetched, *revision))
     }
 

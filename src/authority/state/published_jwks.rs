@@ -50,6 +50,8 @@ pub struct FetchedJwks {
     pub fetched_at: Timestamp,
     /// The first moment at which it is no longer valid.
     pub good_until: Timestamp,
+    /// The value of the record that it was read from; empty where it was fetched here.
+    pub stored: Box<[u8]>,
 }
 
 /// A client that publishes its certificates: whose document is fetched, and where.
@@ -89,7 +91,7 @@ impl FetchedJwks {
     ) -> Result<Self, NotAJwkSet> {
         let PublishedCertificates { certificates, skipped } = published_certificates(json)?;
         let PublishingClient { client_id: _, creation_id, uri } = client.clone();
-        Ok(Self { uri, creation_id, certificates, skipped, fetched_at, good_until })
+        Ok(Self { uri, creation_id, certificates, skipped, fetched_at, good_until, stored: Box::default() })
     }
 
     /// Limits the validity of what another replica, or this one before a restart, has fetched to what this one's
@@ -152,7 +154,7 @@ impl PublishedJwks {
     }
 
     /// All records in the store, by the names of their clients.
-    pub(super) fn all_stored(&self) -> impl Iterator<Item = (&str, &Arc<FetchedJwks>, Revision)> {
+    pub(in crate::authority) fn all_stored(&self) -> impl Iterator<Item = (&str, &Arc<FetchedJwks>, Revision)> {
         self.stored.iter().map(|(name, (fetched, revision))| (name.as_str(), fetched, *revision))
     }
 

@@ -65,7 +65,8 @@ impl FetchedJwks {
         let client_id = key.strip_prefix(PUBLISHED).and_then(ClientId::parse);
         let (client_id, uri) = client_id.zip(JwksUri::parse(&jwks_uri)).ok_or(UnusableJwks::Client)?;
         let client = PublishingClient { client_id, creation_id, uri };
-        Ok(Self::parse(&client, document.get().as_bytes(), fetched_at, keep_until)?)
+        let parsed = Self::parse(&client, document.get().as_bytes(), fetched_at, keep_until)?;
+        Ok(Self { stored: bytes.into(), ..parsed })
     }
 
     /// The value to store, with the document that it was parsed from; `None` where it cannot be serialized.

@@ -267,7 +267,7 @@ impl RevocationRecord {
     }
 
     /// The last second whose tokens are refused once it has ended; `None` where it has no end.
-    fn last_refused(&self) -> Option<Timestamp> {
+    pub(in crate::authority) fn last_refused(&self) -> Option<Timestamp> {
         let ended = self.lifted.as_ref().map(|lifted| {
             // Until then no server issued any, or one that did not know the revocation yet. Those of the second in
             // which it was lifted are accepted, unless it was made in the same one.

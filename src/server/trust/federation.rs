@@ -251,6 +251,7 @@ impl Federation {
             document,
             fetched_at: requested_at,
             keep_until: requested_at.after(keep),
+            stored: Box::default(),
         };
         if let Err(error) = self.authority.store_fetched_bundle(trust_domain.as_str(), fetched, &text, keep).await {
             tracing::warn!(%trust_domain, %error, "the bundle of a federated trust domain could not be stored");

@@ -229,6 +229,7 @@ impl TrustedIssuers {
             document,
             fetched_at: requested_at,
             keep_until: requested_at.after(keep),
+            stored: Box::default(),
         };
         let name = issuer.record_name();
         if let Err(error) = self.authority.store_fetched_bundle(&name, fetched, text, keep).await {

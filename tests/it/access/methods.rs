@@ -239,17 +239,19 @@ fn a_request_has_one_protocol_by_its_method_and_its_content_type() {
 
 /// A server, and one peer a role that holds that role and no other.
 async fn one_peer_a_role() -> (TestServer, Vec<(Role, Leaf)>) {
-    let [admin, proxy, auditor, revoker] =
-        ["admin", "proxy", "auditor", "revoker"].map(|name| self_signed(name).issue());
+    let [admin, proxy, auditor, revoker, edge] =
+        ["admin", "proxy", "auditor", "revoker", "edge"].map(|name| self_signed(name).issue());
     let setup = Setup {
         roles: format!(
             "{{admins: [{{certificate_thumbprint: '{}'}}], \
              proxies: [{{certificate_thumbprint: '{}', resources: ['*']}}], \
-             auditors: [{{certificate_thumbprint: '{}'}}], revokers: [{{certificate_thumbprint: '{}'}}]}}",
+             auditors: [{{certificate_thumbprint: '{}'}}], revokers: [{{certificate_thumbprint: '{}'}}], \
+             edges: [{{certificate_thumbprint: '{}', resources: ['*']}}]}}",
             admin.thumbprint(),
             proxy.thumbprint(),
             auditor.thumbprint(),
-            revoker.thumbprint()
+            revoker.thumbprint(),
+            edge.thumbprint()
         ),
         ..Setup::default()
     };
@@ -273,6 +275,7 @@ async fn one_peer_a_role() -> (TestServer, Vec<(Role, Leaf)>) {
         (Role::Admin, admin),
         (Role::Auditor, auditor),
         (Role::Revoker, revoker),
+        (Role::Edge, edge),
         (Role::Team, team),
     ];
     (server, peers)

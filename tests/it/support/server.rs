@@ -117,7 +117,10 @@ impl Default for Setup {
                 {spiffe_id: spiffe://prod.example/orders-proxy, resources: ['https://orders.prod.example']}, \
                 {spiffe_id: spiffe://other.example/proxy, resources: ['https://orders.prod.example', 'https://b.example']}], \
                 auditors: [{spiffe_id: spiffe://prod.example/auditor}], \
-                revokers: [{spiffe_id: spiffe://prod.example/revoker}]}"
+                revokers: [{spiffe_id: spiffe://prod.example/revoker}], edges: [\
+                {spiffe_id: spiffe://prod.example/edge, resources: ['*']}, \
+                {spiffe_id: spiffe://prod.example/orders-edge, resources: ['https://orders.prod.example']}, \
+                {spiffe_id: spiffe://prod.example/verifier, revocations_only: true}]}"
                 .to_owned(),
             jwks_uri: "{}".to_owned(),
             federation: "[]".to_owned(),

@@ -107,7 +107,8 @@ fn the_audience_is_named_by_the_request_or_follows_from_the_proxy() {
     let (fixture, leaf, token) = with_token();
     let proxy = fixture.svid(PROXY);
     let evaluate = |fronted: Option<Fronted>, audience| {
-        let roles = Roles { workload: true, admin: false, proxy: fronted.clone(), auditor: false, revoker: false };
+        let roles =
+            Roles { workload: true, admin: false, proxy: fronted.clone(), auditor: false, revoker: false, edge: None };
         let evidence = if fronted.is_some() { of(&leaf) } else { PresentedEvidence::OwnConnection };
         let caller = if fronted.is_some() { proxy.clone() } else { fixture.peer(&leaf) };
         let request = ValidateRequest { access_token: &token, evidence, audience, scope: "", receipt: false };
