@@ -12,10 +12,10 @@ use crate::authority::identity::parse_spiffe_id;
 use crate::config::error::ConfigError;
 use crate::config::error::value;
 use crate::config::reading::duration;
-use crate::store::etcd::EtcdClient;
 use crate::store::etcd::EtcdConfig;
-use crate::store::etcd::EtcdServer;
-use crate::store::etcd::EtcdTls;
+use crate::store::peer::ExpectedPeer;
+use crate::store::peer::OwnCertificate;
+use crate::store::peer::PeerTls;
 
 /// Where the records are kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -122,14 +122,14 @@ impl Etcd {
 }
 
 impl Etcd {
-    fn tls(&self, folder: &Path, https: bool, has_workload_api: bool) -> Result<Option<EtcdTls>, ConfigError> {
+    fn tls(&self, folder: &Path, https: bool, has_workload_api: bool) -> Result<Option<PeerTls>, ConfigError> {
         let client = match (&self.certificate, &self.key) {
-            (Some(certificate), None) if certificate.as_os_str() == WORKLOAD_API => EtcdClient::WorkloadApi,
+            (Some(certificate), None) if certificate.as_os_str() == WORKLOAD_API => OwnCertificate::WorkloadApi,
             (Some(certificate), Some(_)) if certificate.as_os_str() == WORKLOAD_API => {
                 return Err(value("store.etcd.key", "goes with a file: the Workload API has the key too"));
             }
-            (Some(certificate), Some(key)) => EtcdClient::Files(folder.join(certificate), folder.join(key)),
-            (None, None) => EtcdClient::Nothing,
+            (Some(certificate), Some(key)) => OwnCertificate::Files(folder.join(certificate), folder.join(key)),
+            (None, None) => OwnCertificate::Nothing,
             (Some(_), None) => return Err(value("store.etcd.key", "is missing: it goes with store.etcd.certificate")),
             (None, Some(_)) => return Err(value("store.etcd.certificate", "is missing: it goes with store.etcd.key")),
         };
@@ -137,24 +137,24 @@ impl Etcd {
             (Some(_), Some(_)) => {
                 return Err(value("store.etcd.server_spiffe_id", "and store.etcd.ca exclude each other"));
             }
-            (Some(ca), None) => Some(EtcdServer::Ca(folder.join(ca))),
+            (Some(ca), None) => Some(ExpectedPeer::Ca(folder.join(ca))),
             (None, Some(id)) => {
                 let id = parse_spiffe_id(id).filter(|id| !id.path().is_empty());
                 let problem = "must be the SPIFFE ID of a workload";
-                Some(EtcdServer::Svid(id.ok_or_else(|| value("store.etcd.server_spiffe_id", problem))?))
+                Some(ExpectedPeer::Svid(id.ok_or_else(|| value("store.etcd.server_spiffe_id", problem))?))
             }
             (None, None) => None,
         };
         let tls = match server {
-            Some(server) if https => EtcdTls { server, client },
+            Some(server) if https => PeerTls { server, client },
             None if https => {
                 return Err(value("store.etcd.ca", "is missing: only this CA may have issued etcd's certificates"));
             }
-            None if client == EtcdClient::Nothing => return Ok(None),
+            None if client == OwnCertificate::Nothing => return Ok(None),
             _ => return Err(value("store.etcd.ca", "and certificates go only with https endpoints")),
         };
         if tls.needs_workload_api() && !has_workload_api {
-            let key = if tls.client == EtcdClient::WorkloadApi {
+            let key = if tls.client == OwnCertificate::WorkloadApi {
                 "store.etcd.certificate"
             } else {
                 "store.etcd.server_spiffe_id"

@@ -35,15 +35,12 @@ use crate::authority::store::StoreFuture;
 use crate::authority::store::Transaction;
 use crate::authority::store::Versioned;
 use crate::authority::store::Watch;
-pub use crate::store::etcd::config::EtcdClient;
 pub use crate::store::etcd::config::EtcdConfig;
-pub use crate::store::etcd::config::EtcdServer;
-pub use crate::store::etcd::config::EtcdTls;
 use crate::store::etcd::connection::Connection;
-pub use crate::store::etcd::connection::TlsSource;
 use crate::store::etcd::leases::Leases;
 use crate::store::etcd::watching::BATCHES;
 use crate::store::etcd::watching::Watching;
+use crate::store::peer::TlsSource;
 
 /// How often etcd is asked whether it answers again.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);

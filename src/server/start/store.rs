@@ -13,14 +13,14 @@ use crate::config::StoreConfig;
 use crate::server::error::StartError;
 use crate::server::start::store_identity::StoreIdentity;
 use crate::store::disk::Disk;
-use crate::store::etcd::EtcdClient;
-use crate::store::etcd::EtcdServer;
 use crate::store::etcd::EtcdStore;
-use crate::store::etcd::EtcdTls;
-use crate::store::etcd::TlsSource;
 use crate::store::instrumented::InstrumentedStore;
 use crate::store::instrumented::Operations;
 use crate::store::memory::MemoryStore;
+use crate::store::peer::ExpectedPeer;
+use crate::store::peer::OwnCertificate;
+use crate::store::peer::PeerTls;
+use crate::store::peer::TlsSource;
 use crate::store::sled::SledOptions;
 use crate::store::sled::SledStore;
 use crate::tls::CertificateFiles;
@@ -74,7 +74,7 @@ pub(crate) async fn open(
         StoreConfig::Memory => Arc::new(MemoryStore::with_clock(clock)),
         StoreConfig::Etcd(etcd) => {
             let identity = match &config.workload_api {
-                Some(workload_api) if etcd.tls.as_ref().is_some_and(EtcdTls::needs_workload_api) => {
+                Some(workload_api) if etcd.tls.as_ref().is_some_and(PeerTls::needs_workload_api) => {
                     let (provider, clock) = (Arc::clone(provider), Arc::clone(&clock));
                     Some(StoreIdentity::follow(workload_api.clone(), provider, clock, entropy).await?)
                 }
@@ -88,7 +88,7 @@ pub(crate) async fn open(
 
 /// The TLS configuration for each connection to etcd. It keeps the identity followed for as long as the store is open.
 fn tls_of(
-    EtcdTls { server, client }: EtcdTls,
+    PeerTls { server, client }: PeerTls,
     identity: Option<StoreIdentity>,
     provider: Arc<CryptoProvider>,
     clock: Arc<dyn Clock>,
@@ -96,15 +96,15 @@ fn tls_of(
     Arc::new(move || {
         let identity = || identity.as_ref().ok_or_else(|| "there is no Workload API".to_owned());
         let server = match &server {
-            EtcdServer::Ca(ca) => ExpectedServer::Ca(ca.clone()),
-            EtcdServer::Svid(id) => ExpectedServer::Svid(id.clone(), identity()?.roots_of(id.trust_domain())?),
+            ExpectedPeer::Ca(ca) => ExpectedServer::Ca(ca.clone()),
+            ExpectedPeer::Svid(id) => ExpectedServer::Svid(id.clone(), identity()?.roots_of(id.trust_domain())?),
         };
         let client = match &client {
-            EtcdClient::Nothing => ClientCertificate::Nothing,
-            EtcdClient::Files(certificate, key) => {
+            OwnCertificate::Nothing => ClientCertificate::Nothing,
+            OwnCertificate::Files(certificate, key) => {
                 ClientCertificate::Files(CertificateFiles { certificate: certificate.clone(), key: key.clone() })
             }
-            EtcdClient::WorkloadApi => ClientCertificate::Held(identity()?.svid()?),
+            OwnCertificate::WorkloadApi => ClientCertificate::Held(identity()?.svid()?),
         };
         let config = outbound::mutual_config(server, &client, Arc::clone(&provider), Arc::clone(&clock));
         config.map(Arc::new).map_err(|error| error.to_string())

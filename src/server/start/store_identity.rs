@@ -1,4 +1,5 @@
-//! What the Workload API gives for the connections to etcd: the SVID to present, and the bundles that prove etcd's own.
+//! What the Workload API gives for the connections to the store: the SVID to present, and the bundles that prove the
+//! servers' own.
 //!
 //! The store is open before there is an authority, and outside of servers too: it has a stream of its own.
 
@@ -51,7 +52,7 @@ impl StoreIdentity {
         };
         let workload_api = Arc::new(WorkloadApi::new(config, Arc::clone(&clock), entropy, receivers));
         let followed = Arc::clone(&workload_api);
-        let run = supervised::run("Workload API for etcd", move || Arc::clone(&followed).run(), || {});
+        let run = supervised::run("Workload API for the store", move || Arc::clone(&followed).run(), || {});
         let following = tokio::spawn(run).abort_handle();
         let identity = Self { certificate, bundles, clock, following };
         workload_api.answered().await?;
@@ -71,7 +72,7 @@ impl StoreIdentity {
         }
     }
 
-    /// The roots that prove etcd's SVID; why there are none.
+    /// The roots that prove a server's SVID; why there are none.
     pub(super) fn roots_of(&self, trust_domain: &TrustDomain) -> Result<Anchors, String> {
         let bundles = self.bundles.load();
         let bundle = bundles.trust_domains.get(trust_domain);
@@ -94,11 +95,11 @@ impl Drop for StoreIdentity {
 fn apply(certificate: &ServerCertificate, svid: Option<Svid>) {
     let Some(svid) = svid else {
         certificate.withdraw();
-        tracing::error!("the Workload API has no identity for this server any more: etcd gets no new connection");
+        tracing::error!("the Workload API has no identity for this server any more: the store gets no new connection");
         return;
     };
     match certificate.replace(svid.chain, svid.key.into()) {
-        Ok(true) => tracing::info!(spiffe_id = %svid.spiffe_id, "the client certificate for etcd was replaced"),
+        Ok(true) => tracing::info!(spiffe_id = %svid.spiffe_id, "the client certificate for the store was replaced"),
         Ok(false) => {}
         Err(error) => tracing::error!(%error, "the SVID of the Workload API is broken; the old one is kept"),
     }

@@ -4,15 +4,8 @@
 //! member that hangs, or that is cut off from the others, keeps connections open.
 
 use std::fmt;
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::rt::Executor;
-use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::sync::watch;
@@ -21,18 +14,17 @@ use tokio::time::error::Elapsed;
 use tokio::time::sleep;
 use tokio::time::timeout;
 use tokio::time::timeout_at;
-use tokio_rustls::TlsConnector;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::transport::Endpoint;
 use tonic::transport::Uri;
-use tower::service_fn;
 
 use crate::authority::store::Revision;
 use crate::authority::store::StoreError;
+use crate::store::channel;
+use crate::store::channel::root_cause;
 use crate::store::etcd::fault::Fault;
 use crate::store::etcd::health::Health;
 use crate::store::etcd::proto::etcdserverpb::RangeRequest;
@@ -41,6 +33,7 @@ use crate::store::etcd::proto::etcdserverpb::kv_client::KvClient;
 use crate::store::etcd::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::store::etcd::value::revision;
 use crate::store::etcd::version::Version;
+use crate::store::peer::TlsSource;
 
 /// The time limit for a TCP connection, its TLS handshake and the member's first answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,9 +46,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The largest answer, in bytes: etcd sends what happened at up to 1,000 revisions in one.
 pub(super) const MAX_ANSWER_BYTES: usize = 512 * 1024 * 1024;
-
-/// Makes the TLS configuration for the next connection, from the certificates as they are then.
-pub type TlsSource = Arc<dyn Fn() -> Result<Arc<ClientConfig>, String> + Send + Sync>;
 
 /// Whether a request may be sent again where it is unknown whether it was carried out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -220,11 +210,8 @@ async fn open(
     home: Handle,
     expected: Option<u64>,
 ) -> Result<(Channel, u64), String> {
-    let tls = tls.map(|tls| tls()).transpose()?;
     let has_tls = tls.is_some();
-    let connect = service_fn(move |uri: Uri| stream(uri, tls.clone()));
-    let endpoint = Endpoint::from(endpoint).executor(OnHandle(home));
-    let channel = endpoint.connect_with_connector(connect).await.map_err(|error| root_cause(&error))?;
+    let channel = channel::connect(endpoint, tls, home).await?;
     let mut member = MaintenanceClient::new(channel.clone());
     let status = member.status(StatusRequest {}).await.map_err(|status| cause_of(&status, has_tls))?.into_inner();
     Version::parse(&status.version).ok_or_else(|| format!("it has no version: {:?}", status.version))?.check()?;
@@ -241,20 +228,6 @@ fn in_time<T>(opened: Result<Result<T, String>, Elapsed>) -> Result<T, String> {
     opened.unwrap_or_else(|_| Err("it does not answer".to_owned()))
 }
 
-/// Spawns the tasks of a connection on one runtime, whichever one the connection is used from.
-#[derive(Clone, Debug)]
-struct OnHandle(Handle);
-
-impl<F> Executor<F> for OnHandle
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, task: F) {
-        drop(self.0.spawn(task));
-    }
-}
-
 impl fmt::Debug for Connection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Connection").field("endpoints", &self.endpoints).finish_non_exhaustive()
@@ -268,22 +241,6 @@ pub(super) fn to_led_member<T>(message: T) -> Request<T> {
     request
 }
 
-/// A stream of bytes to a member.
-type Stream = TokioIo<Box<dyn ReadWrite>>;
-
-trait ReadWrite: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
-
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> ReadWrite for T {}
-
-async fn stream(uri: Uri, tls: Option<Arc<ClientConfig>>) -> io::Result<Stream> {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let tcp = TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(2379))).await?;
-    tcp.set_nodelay(true)?;
-    let Some(tls) = tls else { return Ok(TokioIo::new(Box::new(tcp))) };
-    let name = ServerName::try_from(host).map_err(io::Error::other)?;
-    Ok(TokioIo::new(Box::new(TlsConnector::from(tls).connect(name, tcp).await?)))
-}
-
 /// Why a first request failed. With TLS 1.3 a client certificate that is refused shows here, and not always by an alert.
 fn cause_of(status: &Status, has_tls: bool) -> String {
     match std::error::Error::source(status).map(root_cause) {
@@ -291,14 +248,6 @@ fn cause_of(status: &Status, has_tls: bool) -> String {
         Some(cause) => cause,
         None => status.message().to_owned(),
     }
-}
-
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 impl From<Fault> for StoreError {
