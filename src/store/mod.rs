@@ -1,7 +1,7 @@
 //! The implementations of the store port `authority::store`.
 //!
 //! Two keep the present state in memory ([`table`]) and answer reads and watches from it; [`sled::SledStore`] makes every
-//! write durable first. [`etcd::EtcdStore`] asks etcd.
+//! write durable first. [`etcd::EtcdStore`] asks etcd, and [`upstream::UpstreamStore`] follows another server.
 
 mod channel;
 pub mod disk;
@@ -14,4 +14,4 @@ mod sample;
 pub mod sled;
 mod step;
 mod table;
-
+pub mod upstream;

@@ -11,6 +11,7 @@ mod cli;
 mod client;
 mod deploy;
 mod dual_control;
+mod edge;
 mod envoy;
 mod exchange;
 mod federation;

@@ -46,6 +46,7 @@ pub mod publisher;
 pub mod raw;
 pub mod resources;
 pub mod revocation;
+pub mod scripted_centre;
 pub mod server;
 pub mod softhsm;
 pub mod stores;

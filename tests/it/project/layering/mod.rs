@@ -47,7 +47,8 @@ const MOST_LINES: usize = 400;
 fn may_import(file: &str, room: &str) -> Option<Vec<&'static str>> {
     match room {
         "authority" | "proto" | "trace_context" | "yaml" => Some(vec![]),
-        "store" | "signer" | "tls" | "http" | "limits" => Some(vec!["authority"]),
+        "store" => Some(vec!["authority", "proto"]),
+        "signer" | "tls" | "http" | "limits" => Some(vec!["authority"]),
         "trust_sources" => Some(vec!["authority", "trace_context"]),
         "client" => Some(vec!["proto", "trace_context"]),
         "telemetry" => Some(vec!["authority", "tls", "trace_context"]),
