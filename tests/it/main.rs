@@ -32,6 +32,7 @@ mod replicas;
 mod reports;
 mod revocation;
 mod rotation;
+mod snapshot;
 mod spiffe;
 mod store;
 mod support;

@@ -259,6 +259,7 @@ impl Transaction {
 fn narrowed(needed: &mut Needed, changes: &[ReadChange], snapshot: &Snapshot) -> Option<Vec<Sent>> {
     let mut records = Vec::new();
     for change in changes {
+        needed.note_change(&change.key);
         match &change.now {
             ReadValue::Entry(Entry::Client(client)) => {
                 for name in grown(needed.note(&client.registration, snapshot))? {

@@ -89,7 +89,13 @@ impl SnapshotFeed {
         let (next, listing) = match resumed {
             Some(next) => (next, None),
             // The snapshot may be ahead of what was published: that is sent once more.
-            None => (kept.end(), Some(Listing::new(snapshot(), kept.needed.as_ref()))),
+            None => {
+                let snapshot = snapshot();
+                if let Some(needed) = &mut kept.needed {
+                    needed.tighten(&snapshot);
+                }
+                (kept.end(), Some(Listing::new(snapshot, kept.needed.as_ref())))
+            }
         };
         let progress = Progress { revision: kept.reached, beat: None, age };
         let (due, began, place) = (VecDeque::from([(kept.end(), progress)]), kept.listing, kept.enter());
