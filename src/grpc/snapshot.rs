@@ -31,12 +31,21 @@ use crate::authority::edges::Sent;
 use crate::authority::edges::SentRecord;
 use crate::authority::edges::SnapshotFollower;
 use crate::authority::edges::TokensOf;
+use crate::authority::observe::Decided;
+use crate::authority::observe::Kind;
+use crate::authority::observe::MAX_REPORTED;
+use crate::authority::observe::Outcome;
+use crate::authority::observe::Question;
+use crate::authority::observe::known_reason;
 use crate::authority::state::Caller;
 use crate::authority::store::Revision;
 use crate::grpc::Services;
 use crate::grpc::caller;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
+use crate::proto::DecidedOutcome;
+use crate::proto::DecidedRequests;
+use crate::proto::DecisionReport;
 use crate::proto::RevocationEntries;
 use crate::proto::RevocationEntry;
 use crate::proto::RevokedTokens;
@@ -78,6 +87,7 @@ trait Watched: Send + Sync + 'static {
 enum Asked {
     Start(Option<Revision>),
     Beat(u64),
+    Report(DecisionReport),
 }
 
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -132,6 +142,8 @@ async fn watch<T: Watched>(
         connection: caller.connection,
         requests,
         started: Some(started),
+        reported: 0,
+        takes_report: false,
         follower: Some(follower),
     };
     Ok(Response::new(Box::pin(watching)))
@@ -144,6 +156,10 @@ struct Watching<T: Watched> {
     connection: ConnectionInfo,
     requests: Streaming<T::Request>,
     started: Option<WatchStarted>,
+    /// The number of the last report.
+    reported: u64,
+    /// Whether another one is taken before the next beat.
+    takes_report: bool,
     /// `None` once the stream has ended.
     follower: Option<SnapshotFollower>,
 }
@@ -162,10 +178,20 @@ impl<T: Watched> Stream for Watching<T> {
                 Some(Ok(Some(Asked::Beat(number)))) => {
                     let age = this.authority.age_of_snapshot(follower.is_for_verifiers());
                     follower.beat(number, age);
+                    this.takes_report = true;
                 }
-                Some(Ok(Some(Asked::Start(_)) | None)) => {
+                Some(Ok(Some(Asked::Report(report)))) if this.takes_report => {
+                    let authorized = this.authority.authorize(this.authority.view(), Some(&this.peer), T::method());
+                    // One who may no longer is told so below.
+                    if let Ok(Some(caller)) = authorized {
+                        let decided = report.decided.into_iter().take(MAX_REPORTED).filter_map(decided).collect();
+                        this.authority.take_report(&caller, decided, report.not_told_apart);
+                    }
+                    (this.reported, this.takes_report) = (report.number, false);
+                }
+                Some(Ok(Some(Asked::Start(_) | Asked::Report(_)) | None)) => {
                     this.follower = None;
-                    return Poll::Ready(Some(Err(malformed("request", "must be a beat"))));
+                    return Poll::Ready(Some(Err(malformed("request", "must be a beat, or one report after it"))));
                 }
                 Some(Err(_)) | None => {
                     this.follower = None;
@@ -180,7 +206,7 @@ impl<T: Watched> Stream for Watching<T> {
             if still { Ok(()) } else { Err(NotAdmitted::WrongRole) }
         });
         Poll::Ready(Some(match (authorized, next) {
-            (Ok(()), Ok(next)) => Ok(printed::<T>(&this.authority, next)),
+            (Ok(()), Ok(next)) => Ok(printed::<T>(&this.authority, this.reported, next)),
             (Ok(()), Err(ListAgain)) => {
                 this.follower = None;
                 Err(status::list_again())
@@ -195,14 +221,28 @@ impl<T: Watched> Stream for Watching<T> {
     }
 }
 
-fn printed<T: Watched>(authority: &Authority, next: FollowedSnapshot) -> T::Response {
+fn printed<T: Watched>(authority: &Authority, reported: u64, next: FollowedSnapshot) -> T::Response {
     match next {
         FollowedSnapshot::Listed(sent) => T::listed(authority, sent),
         FollowedSnapshot::Changed(revision, sent) => T::changed(authority, revision, sent),
         FollowedSnapshot::Progress(Progress { revision, beat, age }) => {
-            T::progress(WatchProgress { revision: revision.0, beat, age_ms: milliseconds(age) })
+            T::progress(WatchProgress { revision: revision.0, beat, age_ms: milliseconds(age), reported })
         }
     }
+}
+
+/// Requests as an edge reports them; `None` where that is not readable. What one of a later version says is another reason.
+fn decided(reported: DecidedRequests) -> Option<Decided> {
+    let DecidedRequests { resource, caller, check, route, outcome, reason, fix, count } = reported;
+    let reason = known_reason(&reason);
+    let outcome = match DecidedOutcome::try_from(outcome).ok()? {
+        DecidedOutcome::Allowed => Outcome::Allowed,
+        DecidedOutcome::Denied => Outcome::Denied(reason),
+        DecidedOutcome::LetThrough => Outcome::LetThrough(reason),
+        DecidedOutcome::Unspecified => return None,
+    };
+    let question = if check { Question::Check } else { Question::ValidateBinding };
+    Some(Decided { kind: Kind::reported((&resource, &caller, &route, &fix), question, outcome), count })
 }
 
 /// Rounded up, so that nothing seems younger than it is.
@@ -233,6 +273,7 @@ impl Watched for Records {
         request.request.map(|request| match request {
             watch_snapshot_request::Request::Start(message) => start(message),
             watch_snapshot_request::Request::Beat(beat) => Asked::Beat(beat.number),
+            watch_snapshot_request::Request::Report(report) => Asked::Report(report),
         })
     }
 

@@ -13,6 +13,7 @@ mod client_assertion;
 mod clients;
 mod delegation;
 mod dynamic_clients;
+mod edge_reports;
 mod exchange;
 mod explain;
 mod export;

@@ -86,16 +86,15 @@ impl SnapshotFeed {
             return Err(NotFollowed::Behind);
         }
         let resumed = after.and_then(|after| kept.after(after));
-        let (next, listing) = match resumed {
-            Some(next) => (next, None),
-            // The snapshot may be ahead of what was published: that is sent once more.
-            None => {
-                let snapshot = snapshot();
-                if let Some(needed) = &mut kept.needed {
-                    needed.tighten(&snapshot);
-                }
-                (kept.end(), Some(Listing::new(snapshot, kept.needed.as_ref())))
+        let (next, listing) = if let Some(next) = resumed {
+            (next, None)
+        } else {
+            // It may be ahead of what was published: that is sent once more.
+            let snapshot = snapshot();
+            if let Some(needed) = &mut kept.needed {
+                needed.tighten(&snapshot);
             }
+            (kept.end(), Some(Listing::new(snapshot, kept.needed.as_ref())))
         };
         let progress = Progress { revision: kept.reached, beat: None, age };
         let (due, began, place) = (VecDeque::from([(kept.end(), progress)]), kept.listing, kept.enter());

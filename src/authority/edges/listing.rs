@@ -35,8 +35,9 @@ pub(super) struct Listing {
     /// What is neither a client nor a revocation: there are few.
     others: vec::IntoIter<Sent>,
     clients: vec::IntoIter<Arc<RegisteredClient>>,
-    /// The last revocation that was listed; `None` once all were.
-    revocations: Option<Option<Revoked>>,
+    /// The last revocation that was listed.
+    revoked: Option<Revoked>,
+    has_revocations: bool,
 }
 
 impl Listing {
@@ -56,7 +57,8 @@ impl Listing {
             for_verifiers: needed.is_none(),
             others: others.into_iter(),
             clients: clients.into_iter(),
-            revocations: Some(None),
+            revoked: None,
+            has_revocations: true,
             snapshot,
         }
     }
@@ -75,11 +77,10 @@ impl Listing {
             let key = format!("{CLIENTS}{}", client.registration.client_id.as_str());
             part.extend(record(key, sent::client_value(&client), client.revision));
         }
-        while !part.is_full()
-            && let Some(after) = self.revocations.take()
-        {
-            let page = self.snapshot.revocations.page(RevokedKind::VARIANTS, after.as_ref(), PART);
-            self.revocations = page.last().map(|(last, _, _)| Some(last.clone()));
+        while !part.is_full() && self.has_revocations {
+            let page = self.snapshot.revocations.page(RevokedKind::VARIANTS, self.revoked.as_ref(), PART);
+            self.revoked = page.last().map(|(last, _, _)| last.clone());
+            self.has_revocations = self.revoked.is_some();
             for (revoked, revocation, revision) in page {
                 if self.for_verifiers {
                     part.push(Sent::Revocation(revoked, Some(revocation.into_owned())));

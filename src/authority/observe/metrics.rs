@@ -18,6 +18,7 @@ use crate::authority::observe::handshake_error::HandshakeError;
 use crate::authority::observe::metrics::counts::Counts;
 use crate::authority::observe::metrics::counts::Reason;
 use crate::authority::observe::metrics::counts::increment;
+pub use crate::authority::observe::metrics::counts::known_reason;
 use crate::authority::observe::metrics::report_denials::ReportDenials;
 use crate::authority::observe::quota::Quota;
 use crate::authority::observe::receipt_outcome::ReceiptOutcome;
@@ -84,6 +85,8 @@ pub struct Metrics {
     receipts: Counts<ReceiptOutcome>,
     panics: AtomicU64,
     divergences: AtomicU64,
+    reported_by_edges: AtomicU64,
+    not_told_apart_by_edges: AtomicU64,
     requests: Requests,
     tokens: Lookups,
     certificates: Lookups,
@@ -225,6 +228,12 @@ impl Metrics {
     /// Counts a part of the snapshot that differed from the store, because a change was missed.
     pub fn diverged(&self) {
         increment(&self.divergences);
+    }
+
+    /// Counts requests that an edge has decided and reported, and those of which it reported no more than their number.
+    pub fn reported_by_edge(&self, decided: u64, not_told_apart: u64) {
+        self.reported_by_edges.fetch_add(decided, Ordering::Relaxed);
+        self.not_told_apart_by_edges.fetch_add(not_told_apart, Ordering::Relaxed);
     }
 
     fn lookups(&self, cache: Cache) -> &Lookups {

@@ -8,6 +8,7 @@ mod hours;
 mod kind;
 mod others;
 mod report;
+mod reported;
 mod sample;
 mod set;
 mod sketch;
@@ -32,6 +33,10 @@ pub use crate::authority::observe::rollup::report::NotReplayed;
 pub use crate::authority::observe::rollup::report::ResourceReport;
 pub use crate::authority::observe::rollup::report::SimulatedChange;
 pub use crate::authority::observe::rollup::report::Simulation;
+pub use crate::authority::observe::rollup::reported::Decided;
+pub use crate::authority::observe::rollup::reported::DecidedReport;
+pub use crate::authority::observe::rollup::reported::MAX_REPORTED;
+pub use crate::authority::observe::rollup::reported::ReportedDecisions;
 pub use crate::authority::observe::rollup::sample::RequestSample;
 pub use crate::authority::observe::rollup::sample::SampledRequest;
 pub use crate::authority::observe::rollup::sample::Shown;
@@ -83,11 +88,28 @@ impl DecisionRollup {
         sample: impl FnOnce() -> Option<RequestSample>,
     ) {
         let key = self.key(asked);
-        let sets = if is_stranger { &self.sets_of_strangers } else { &self.sets };
-        let Some(set) = usize::try_from(key.get()).ok().and_then(|key| sets.get(key % sets.len())) else { return };
+        let Some(set) = self.set(key, is_stranger) else { return };
         if let Some(displaced) = set.count(key, now, || (Kind::of(asked), sample())) {
             self.others.add(displaced, now);
         }
+    }
+
+    /// Adds requests that were counted elsewhere. None of them can be decided once more here.
+    pub(in crate::authority) fn add(&self, kind: Kind, count: u32, is_stranger: bool, now: Timestamp) {
+        let key = self.key_of(&kind);
+        if let Some(displaced) = self.set(key, is_stranger).and_then(|set| set.add(key, kind, count, now)) {
+            self.others.add(displaced, now);
+        }
+    }
+
+    /// How many requests of the last day there are of which no more is kept, at all resources.
+    pub(in crate::authority) fn not_told_apart(&self, now: Timestamp) -> u64 {
+        self.others.read_all(now).values().map(Others::requests).sum()
+    }
+
+    fn set(&self, key: Key, is_stranger: bool) -> Option<&Set> {
+        let sets = if is_stranger { &self.sets_of_strangers } else { &self.sets };
+        usize::try_from(key.get()).ok().and_then(|key| sets.get(key % sets.len()))
     }
 
     /// What is kept of the requests of the last day, at this resource or at all of them.
@@ -118,6 +140,10 @@ impl DecisionRollup {
         let sets = self.sets.iter().chain(&self.sets_of_strangers).map(Set::size);
         let (kinds, bytes) = sets.fold((0, 0), |(kinds, bytes), (more, heap)| (kinds + more, bytes + heap));
         (kinds, bytes + self.others.bytes())
+    }
+
+    fn key_of(&self, kind: &Kind) -> Key {
+        self.key(&kind.asked(&mut Vec::new()))
     }
 
     fn key(&self, asked: &Asked<'_>) -> Key {

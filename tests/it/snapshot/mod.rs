@@ -2,6 +2,7 @@
 
 mod changes;
 mod narrowed;
+mod reports;
 mod verifiers;
 
 use std::collections::BTreeMap;

@@ -54,6 +54,11 @@ impl Reason for CheckRefusal {
     }
 }
 
+/// The code of a denied use or a refused check as this version has it; that of a later version is another one.
+pub fn known_reason(code: &str) -> &'static str {
+    CheckRefusal::codes().find(|known| *known == code).unwrap_or("OTHER")
+}
+
 impl Reason for GrantErrorCode {
     fn codes() -> impl Iterator<Item = &'static str> {
         Self::VARIANTS.iter().map(|code| code.as_str())

@@ -80,6 +80,16 @@ impl Metrics {
                 read(&self.divergences),
             ),
             one(
+                "lanyard_edge_decisions_reported",
+                "Requests that edges decided and reported to this server, by resource and outcome in lanyard_resource_requests",
+                read(&self.reported_by_edges),
+            ),
+            one(
+                "lanyard_edge_decisions_not_told_apart",
+                "Requests that edges decided and reported no more than the number of",
+                read(&self.not_told_apart_by_edges),
+            ),
+            one(
                 "lanyard_panics",
                 "Requests, handshakes and tasks beside them that ended in a panic",
                 read(&self.panics),

@@ -1,5 +1,6 @@
 //! What decisions are rolled up by.
 
+use std::borrow::Cow;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::num::NonZeroU64;
@@ -95,7 +96,7 @@ pub struct Kind {
     /// What came of them.
     pub outcome: Outcome,
     /// What to do about a refusal: a sentence in which `CLIENT`, `RESOURCE` and `CERTIFICATE` stand for what they name.
-    pub(in crate::authority) fix: &'static str,
+    pub(in crate::authority) fix: Cow<'static, str>,
 }
 
 impl Kind {
@@ -111,13 +112,22 @@ impl Kind {
             question,
             route: route.as_deref().map(beginning).unwrap_or_default().to_owned(),
             outcome,
-            fix,
+            fix: Cow::Borrowed(fix),
         }
+    }
+
+    /// What it is looked up by. The methods of its route are put into `methods`.
+    pub(super) fn asked<'a>(&'a self, methods: &'a mut Vec<String>) -> Asked<'a> {
+        let (named, template) = self.route.rsplit_once(' ').unwrap_or(("", &self.route));
+        methods.extend(named.split(',').filter(|method| !method.is_empty()).map(ToOwned::to_owned));
+        let route = (!self.route.is_empty()).then_some((methods.as_slice(), template));
+        let Self { resource, caller, question, outcome, .. } = self;
+        Asked { resource, caller, question: *question, route, outcome: *outcome, fix: "" }
     }
 
     /// What to do about a refusal, with what it names in it.
     pub fn fix(&self) -> String {
-        self.named_in(self.fix)
+        self.named_in(&self.fix)
     }
 
     /// A sentence about what to do, with what it names in it.
@@ -127,7 +137,8 @@ impl Kind {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.resource.len() + self.caller.len() + self.route.len()
+        let fix = if let Cow::Owned(fix) = &self.fix { fix.len() } else { 0 };
+        self.resource.len() + self.caller.len() + self.route.len() + fix
     }
 }
 

@@ -85,6 +85,11 @@ pub struct RolledUp {
 }
 
 impl RolledUp {
+    /// How many there were in each hour, by its number.
+    pub(in crate::authority) fn hours(&self) -> &[(u32, u32)] {
+        &self.hours
+    }
+
     /// Those of a later time alone: from the next full hour on, where there were some before. `None` if there are none.
     pub(in crate::authority) fn since(self, time: Timestamp) -> Option<Self> {
         if self.first >= time {
@@ -117,10 +122,14 @@ impl Counter {
 
     /// Adds a request in an hour that has begun for this counter.
     fn add(&self, hour: u32, now: Timestamp) -> Counted {
+        self.add_many(hour, now, 1)
+    }
+
+    fn add_many(&self, hour: u32, now: Timestamp, more: u32) -> Counted {
         let Some(count) = self.of(hour) else { return Counted::No };
-        let before = count.fetch_add(1, Ordering::Relaxed);
+        let before = count.fetch_add(more, Ordering::Relaxed);
         self.last.store(now.0, Ordering::Relaxed);
-        if before.wrapping_add(1).is_power_of_two() { Counted::AndSampled } else { Counted::Yes }
+        if before.wrapping_add(more).is_power_of_two() { Counted::AndSampled } else { Counted::Yes }
     }
 
     /// Begins an hour, and forgets what is older than a day. A clock that is set back begins none.
@@ -212,6 +221,16 @@ impl Set {
         }
         let (kind, sample) = request();
         self.count_with_sample(key, (kind, sample), already, now)
+    }
+
+    /// Adds requests of a kind that were counted elsewhere. Returns the kind that lost its place to it.
+    pub(super) fn add(&self, key: Key, kind: Kind, count: u32, now: Timestamp) -> Option<Displaced> {
+        let displaced = self.count_with_sample(key, (kind, None), Counted::No, now);
+        if let Some(counter) = self.place_of(key).and_then(|place| self.counters.get(place)) {
+            // The first is counted.
+            counter.add_many(counter.hour.load(Ordering::Relaxed), now, count.saturating_sub(1));
+        }
+        displaced
     }
 
     fn count_with_sample(
