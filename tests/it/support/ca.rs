@@ -1,6 +1,8 @@
 //! Certificate authorities, and self-signed certificates. All times are relative to the time that the authority was
 //! made for, so that one `ManualClock` controls everything.
 
+use std::sync::Arc;
+
 use lanyard::authority::clock::Timestamp;
 use lanyard::authority::trust::Anchors;
 use rcgen::BasicConstraints;
@@ -20,10 +22,11 @@ use crate::support::NOW;
 use crate::support::leaf::LeafBuilder;
 use crate::support::leaf::pem;
 
-/// A certificate authority: of a trust domain, or a client CA.
+/// A certificate authority: of a trust domain, or a client CA. A clone is the same one.
+#[derive(Clone)]
 pub struct TestCa {
     now: Timestamp,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Arc<Issuer<'static, KeyPair>>,
     certificate: CertificateDer<'static>,
     intermediates: Vec<CertificateDer<'static>>,
 }
@@ -43,7 +46,7 @@ impl TestCa {
     pub fn with_key(name: &str, now: Timestamp, key: KeyPair) -> Self {
         let params = authority_params(name);
         let certificate = params.self_signed(&key).unwrap().der().clone();
-        Self { now, issuer: Issuer::new(params, key), certificate, intermediates: Vec::new() }
+        Self { now, issuer: Arc::new(Issuer::new(params, key)), certificate, intermediates: Vec::new() }
     }
 
     /// An intermediate below this one.
@@ -75,7 +78,7 @@ impl TestCa {
         let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
         let mut intermediates = vec![certificate.clone()];
         intermediates.extend_from_slice(&self.intermediates);
-        Self { now: self.now, issuer: Issuer::new(params, key), certificate, intermediates }
+        Self { now: self.now, issuer: Arc::new(Issuer::new(params, key)), certificate, intermediates }
     }
 
     /// The issuer that signs certificates.
