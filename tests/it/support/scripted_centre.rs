@@ -126,7 +126,7 @@ impl ScriptedStream {
     }
 
     pub fn progress(&self, revision: u64, beat: Option<u64>, age_ms: u64) {
-        self.send(Response::Progress(WatchProgress { revision, beat, age_ms }));
+        self.send(Response::Progress(WatchProgress { revision, beat, age_ms, reported: 0 }));
     }
 
     /// Lists these records as of a revision.
