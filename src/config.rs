@@ -15,6 +15,7 @@ mod key_command;
 mod keys;
 mod limits;
 mod listeners;
+pub mod local;
 mod pkcs11;
 mod reading;
 mod roles;

@@ -9,6 +9,7 @@ mod bounds;
 mod descriptors;
 mod error;
 mod executor;
+mod further;
 mod host_name;
 mod keys_error;
 mod metrics;
@@ -16,6 +17,7 @@ mod middleware;
 mod probes;
 mod reload;
 mod socket;
+mod socket_file;
 mod stage;
 mod start;
 mod store_feed;
@@ -24,6 +26,7 @@ mod token_check;
 mod transport;
 mod trust;
 
+pub(crate) use crate::server::descriptors::FurtherListeners;
 pub(crate) use crate::server::descriptors::Permitted as PermittedConnections;
 pub(crate) use crate::server::descriptors::reachable as reachable_descriptors;
 pub use crate::server::error::StartError;
@@ -68,13 +71,13 @@ use crate::limits::Lateness;
 use crate::limits::Refusals;
 use crate::limits::Shares;
 use crate::server::audit::Audit;
+use crate::server::further::Further;
 use crate::server::metrics::Sources;
-use crate::server::middleware::SocketFile;
 use crate::server::middleware::ThreadLimits;
-use crate::server::middleware::bind_forwarded;
 use crate::server::probes::Probes;
 use crate::server::reload::Reloader;
 use crate::server::socket::Socket;
+use crate::server::socket_file::SocketFile;
 use crate::server::stage::Stage;
 use crate::server::start::Components;
 use crate::server::transport::Door;
@@ -163,7 +166,7 @@ pub struct Server {
     addresses: Listeners,
     forwarded_address: Option<SocketAddr>,
     /// Removed when the server is dropped.
-    socket_file: Option<SocketFile>,
+    socket_files: Vec<SocketFile>,
     stage: watch::Sender<Stage>,
     readiness: watch::Receiver<Result<(), &'static str>>,
     trust_updates: watch::Receiver<u64>,
@@ -195,7 +198,7 @@ impl Server {
         // Registered first: until then a SIGHUP ends the process.
         let hangup = signal(SignalKind::hangup()).map_err(setup)?;
         let addresses = sockets.addresses().map_err(setup)?;
-        let descriptors = descriptors::raise();
+        let (descriptors, further) = (descriptors::raise(), FurtherListeners::of(&config));
         let Environment { clock, entropy, store, threads, export_failures, audit, lateness } = environment;
         let chance = Arc::clone(&entropy);
         let components = Components::build(&config, (clock, entropy), store, (audit, &export_failures)).await?;
@@ -234,23 +237,19 @@ impl Server {
         let workers =
             Workers::start(threads, &Arc::new(acceptor), &authority, limits, thread_limits, &stages).map_err(setup)?;
         let routes = mtls.clone();
-        let newcomers = Newcomers::new(descriptors, &config.tls, config.forwarded.is_some());
+        let newcomers = Newcomers::new(descriptors, &config.tls, further);
         let (limits, stored, outputs) =
             ((shares, refusals), (stored, components.token), (export_failures, audit.trail()));
         let sources = Sources::new(&authority, &certificate, &readiness, stored, &newcomers, limits, outputs);
         let ops = http::ops::routes(readiness.clone(), probes.degraded(), sources.metrics_reader());
-        let mut doors = vec![
+        let doors = vec![
             (Socket::Tcp(sockets.mtls), Door::Mutual(mtls)),
             (Socket::Tcp(sockets.public), Door::ServerOnly(public)),
             (Socket::Tcp(sockets.ops), Door::Plain(ops)),
         ];
-        let (mut forwarded_address, mut socket_file) = (None, None);
-        if let Some(forwarded) = config.forwarded {
-            let bound = bind_forwarded(forwarded, routes).await.map_err(StartError::Forwarded)?;
-            (forwarded_address, socket_file) = (bound.address, bound.file);
-            doors.push((bound.socket, Door::Forwarded(Arc::new(bound.forwarded_service))));
-        }
-        for ((socket, door), (connection_limits, gate)) in doors.into_iter().zip(newcomers.of_listeners) {
+        let further = Further::bind(config.forwarded, config.local, routes).await?;
+        let doors = doors.into_iter().chain(further.doors);
+        for ((socket, door), (connection_limits, gate)) in doors.zip(newcomers.of_listeners) {
             let listener = Listener::new(socket, door, connection_limits, gate, Arc::clone(&newcomers.accept_errors));
             listener.start(&mut tasks, &authority, workers.dispatcher(), stages.clone());
         }
@@ -276,8 +275,8 @@ impl Server {
             authority,
             audit,
             addresses,
-            forwarded_address,
-            socket_file,
+            forwarded_address: further.forwarded_address,
+            socket_files: further.files,
             stage,
             readiness,
             trust_updates,
@@ -366,7 +365,7 @@ impl Server {
             workers,
             drain_delay,
             drain_timeout,
-            socket_file,
+            socket_files,
             audit,
             authority,
             ..
@@ -378,7 +377,7 @@ impl Server {
         tokio::time::sleep(drain_delay).await;
         stage.send_replace(Stage::Draining);
         tracing::info!(limit = ?drain_timeout, "draining: no new connections, and open ones end");
-        drop(socket_file);
+        drop(socket_files);
         // This runtime's thread has nothing else to do by now, so the worker threads measure the time limit.
         workers.finish(drain_timeout).await;
         tasks.shutdown().await;

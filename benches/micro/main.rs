@@ -19,6 +19,8 @@ use lanyard::authority::evidence::Evidence;
 use lanyard::authority::registration::ClientId;
 use lanyard::authority::resources::Destination;
 use lanyard::authority::resources::RequestPath;
+use lanyard::authority::state::Admitted;
+use lanyard::authority::state::Asker;
 use lanyard::authority::tokens;
 use lanyard::grpc::ext_authz;
 use lanyard::grpc::short_answer::ShortAnswer;
@@ -53,6 +55,7 @@ fn main() -> Result<(), Failure> {
 /// What is read and written, and a whole call between.
 fn messages(criterion: &mut Criterion, fixture: &Fixture) -> Result<(), Failure> {
     let Fixture { authority, proxy, token, certificate, .. } = fixture;
+    let proxy = &Asker::from(proxy.clone());
     let check = length_prefixed(&requests::check(token, certificate, false));
     let thumbprint = validate_binding_request::Evidence::CertificateThumbprint(Sha256::digest(certificate).to_vec());
     let validate = length_prefixed(&requests::validate(token, &thumbprint));
@@ -77,6 +80,7 @@ fn messages(criterion: &mut Criterion, fixture: &Fixture) -> Result<(), Failure>
 /// What is between.
 fn decisions(criterion: &mut Criterion, fixture: &Fixture) -> Result<(), Failure> {
     let Fixture { authority, proxy, resource, token, claims, certificate, .. } = fixture;
+    let proxy = &Asker::from(proxy.clone());
     let keys = authority.keys();
     criterion.bench_function("verify a token", |bencher| bencher.iter(|| tokens::verify(&keys, black_box(token))));
     criterion.bench_function("sign a token", |bencher| {
@@ -145,7 +149,7 @@ fn asked(fixture: &Fixture) -> CheckRequest<'_> {
 
 /// A call of the proxy, from its message to that of the answer.
 fn answered(fixture: &Fixture, call: ShortCall, body: &[u8]) -> Option<ShortAnswer> {
-    match call.read(body)?.answer(&fixture.authority, fixture.proxy.clone(), body) {
+    match call.read(body)?.answer(&fixture.authority, Admitted::Caller(fixture.proxy.clone()), body) {
         ShortAnswering::Ready(answered) => answered.ok(),
         ShortAnswering::Waiting(_) => None,
     }

@@ -62,8 +62,8 @@ fn explain(error: &StartError) -> CommandError {
         return CommandError::new(error.to_string(), next);
     }
     let next = match error {
-        StartError::Bind { .. } | StartError::Forwarded(_) => {
-            "stop what listens there, or choose another address under `listeners`, or `forwarded`, in the configuration"
+        StartError::Bind { .. } | StartError::Forwarded(_) | StartError::Local(_) => {
+            "stop what listens there, or choose another address under `listeners`, `forwarded` or `local`, in the configuration"
         }
         StartError::Certificate(_) | StartError::Trust(_) | StartError::Outbound(_) => {
             "fix the file, or name another one in the configuration; `lanyard config check` checks without starting"

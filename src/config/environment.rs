@@ -12,7 +12,7 @@ const PREFIX: &str = "LANYARD_";
 const SEPARATOR: &str = "__";
 
 /// The top-level keys of the file. A variable without any of them may have another purpose, such as `LANYARD_SERVER`.
-const SECTIONS: [&str; 27] = [
+const SECTIONS: [&str; 28] = [
     "audit",
     "chaining",
     "dev",
@@ -26,6 +26,7 @@ const SECTIONS: [&str; 27] = [
     "keys",
     "limits",
     "listeners",
+    "local",
     "log",
     "mtls_url",
     "quotas",

@@ -10,6 +10,7 @@ use std::time::Duration;
 use fluent_uri::Uri;
 use serde::Deserialize;
 
+use crate::authority::access::RoleGrants;
 use crate::authority::keys::KeyEncryptionKeys;
 use crate::authority::policy::ExchangePolicy;
 use crate::authority::policy::Policy;
@@ -29,6 +30,7 @@ use crate::config::jwks_uri::JwksUri;
 use crate::config::keys::Keys;
 use crate::config::limits::Limits;
 use crate::config::listeners;
+use crate::config::local;
 use crate::config::reading::count;
 use crate::config::reading::duration;
 use crate::config::reading::pause;
@@ -60,6 +62,7 @@ pub(super) struct File {
     #[serde(default)]
     listeners: listeners::Section,
     forwarded: Option<forwarded::Section>,
+    local: Option<local::Section>,
     #[serde(default)]
     tls: Tls,
     #[serde(default)]
@@ -238,6 +241,8 @@ impl File {
         let token_endpoint = format!("{mtls_url}/oauth2/token");
         let chaining = self.chaining.resolve((&self.issuer, &token_endpoint), hosts, folder, &mut issuers)?;
         let (store, max_staleness) = self.store.resolve(folder, workload_api.is_some())?;
+        let local = self.local.map(|section| section.resolve(folder, own.as_ref())).transpose()?;
+        let (local, local_proxies) = local.map_or((None, Vec::new()), |(local, proxies)| (Some(local), proxies));
         let otlp = self.telemetry.resolve(folder)?;
         let machine = Machine::detect();
         let max_connections = self.tls.max_connections.map_or(machine.max_connections(), NonZero::get);
@@ -245,6 +250,7 @@ impl File {
             dev: self.dev,
             listeners,
             forwarded: self.forwarded.map(|section| section.resolve(folder, self.dev)).transpose()?,
+            local,
             key_encryption_keys: key_encryption_keys?,
             algorithm: self.keys.algorithm,
             pkcs11: self.keys.pkcs11(folder)?,
@@ -256,7 +262,7 @@ impl File {
                 unbound_tokens: self.tokens.unbound,
                 max_staleness,
                 verdict_ttl: self.tokens.verdict_ttl.unwrap_or(Duration::from_secs(5)),
-                roles: self.roles.resolve(own.as_ref())?,
+                roles: RoleGrants { local_proxies, ..self.roles.resolve(own.as_ref())? },
                 jwks_uri: jwks_uri_policy,
                 lineage: self.rotation.into(),
                 quotas: self.quotas.into(),

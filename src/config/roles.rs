@@ -60,7 +60,8 @@ impl Roles {
     pub(super) fn resolve(self, own: Option<&TrustDomain>) -> Result<RoleGrants, ConfigError> {
         let proxies = self.proxies.into_iter().map(|proxy| {
             let holder = holder_of("roles.proxies", proxy.spiffe_id, proxy.certificate_thumbprint)?;
-            Ok((fronted(PROXIES, &holder, &proxy.resources, own)?, holder)).map(|(fronted, holder)| (holder, fronted))
+            Ok((fronted(PROXIES, Some(&holder), &proxy.resources, own)?, holder))
+                .map(|(fronted, holder)| (holder, fronted))
         });
         let edges = self.edges.into_iter().map(|edge| edge.resolve(own));
         let roles = RoleGrants {
@@ -69,6 +70,7 @@ impl Roles {
             auditors: operators("roles.auditors", "an auditor", self.auditors)?,
             revokers: operators("roles.revokers", "a revoker", self.revokers)?,
             edges: edges.collect::<Result<_, _>>()?,
+            local_proxies: Vec::new(),
         };
         let contradictory = |key, holder| {
             let problem = format!(
@@ -95,7 +97,7 @@ impl Edge {
                 Err(value(KEY, "with revocations_only an edge is told of no resources and no trust domains"))
             };
         }
-        let resources = fronted(EDGES, &holder, &self.resources, own)?;
+        let resources = fronted(EDGES, Some(&holder), &self.resources, own)?;
         let trust_domains = self.trust_domains.iter().map(|name| {
             // The library also takes SPIFFE IDs.
             TrustDomain::new(name).ok().filter(|trust_domain| trust_domain.as_str() == name).ok_or_else(|| {
@@ -142,9 +144,9 @@ const EDGES: &str = "roles.edges.resources";
 
 /// The resources that a proxy fronts, or that an edge decides about. All resources must be written explicitly as `*`, which is
 /// not allowed for those of other trust domains.
-fn fronted(
+pub(super) fn fronted(
     key: &'static str,
-    holder: &RoleHolder,
+    holder: Option<&RoleHolder>,
     resources: &[String],
     own: Option<&TrustDomain>,
 ) -> Result<Fronted, ConfigError> {
@@ -153,11 +155,11 @@ fn fronted(
     }
     if resources.iter().any(|resource| resource == "*") {
         let foreign = match holder {
-            RoleHolder::Spiffe(SpiffeIdPattern::Exact(id)) => own.is_none_or(|own| !id.is_member_of(own)),
-            RoleHolder::Spiffe(SpiffeIdPattern::Below(prefix)) => {
+            Some(RoleHolder::Spiffe(SpiffeIdPattern::Exact(id))) => own.is_none_or(|own| !id.is_member_of(own)),
+            Some(RoleHolder::Spiffe(SpiffeIdPattern::Below(prefix))) => {
                 own.is_none_or(|own| !prefix.starts_with(&format!("{}/", own.id_string())))
             }
-            RoleHolder::Thumbprint(_) => false,
+            Some(RoleHolder::Thumbprint(_)) | None => false,
         };
         return if foreign {
             Err(value(key, "\"*\" is only for those of the server's own trust domain, trust.trust_domain"))

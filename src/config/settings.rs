@@ -12,6 +12,7 @@ use crate::authority::registration::JwksUri;
 use crate::authority::trust::TrustedIssuer;
 use crate::config::digest::ConfigDigest;
 use crate::config::forwarded::Forwarded;
+use crate::config::local::Local;
 use crate::config::store::StoreConfig;
 use crate::limits;
 use crate::signer::pkcs11;
@@ -29,6 +30,8 @@ pub struct Config {
     pub listeners: Listeners,
     /// The listener behind a TLS terminator, if there is one.
     pub forwarded: Option<Forwarded>,
+    /// The socket for proxies on this machine, if there is one.
+    pub local: Option<Local>,
     /// The settings of TLS.
     pub tls: tls::Config,
     /// The shares of callers, and how long requests may wait.

@@ -36,14 +36,14 @@ use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::NotAdmitted;
-use crate::authority::access::PeerConnection;
+use crate::authority::access::Peer;
 use crate::authority::access::Priority;
 use crate::authority::access::Sender;
-use crate::authority::state::Caller;
+use crate::authority::state::Asker;
+use crate::grpc::asker;
 use crate::grpc::binding_frames::BindingFrame;
 use crate::grpc::binding_frames::BindingFrames;
 use crate::grpc::bindings;
-use crate::grpc::caller;
 use crate::grpc::status;
 use crate::grpc::wire;
 use crate::grpc::wire::Writer;
@@ -110,7 +110,7 @@ where
 /// The answers of one stream, as its body.
 struct Answers {
     authority: Arc<Authority>,
-    peer: Arc<PeerConnection>,
+    peer: Peer,
     limits: Arc<CallerLimits>,
     connection: ConnectionInfo,
     trace: Option<RequestTrace>,
@@ -128,13 +128,13 @@ enum State {
 
 impl Answers {
     fn open(authority: &Arc<Authority>, request: http::Request<Body>) -> Result<Self, Status> {
-        let (head, requests) = request.into_parts();
+        let (mut head, requests) = request.into_parts();
         let missing = || Status::internal("the request did not pass the guard");
         Ok(Self {
             authority: Arc::clone(authority),
-            peer: head.extensions.get::<Arc<PeerConnection>>().map(Arc::clone).ok_or_else(missing)?,
+            peer: head.extensions.get::<Peer>().cloned().ok_or_else(missing)?,
             limits: head.extensions.get::<Arc<CallerLimits>>().map(Arc::clone).ok_or_else(missing)?,
-            connection: caller(&head.extensions)?.connection,
+            connection: asker(&mut head.extensions)?.connection,
             trace: trace_context::current(),
             requests,
             frames: BindingFrames::default(),
@@ -184,7 +184,7 @@ impl Answers {
 
     /// Answers one message. Each message is a request of its own, so the caller is authorized again, once for those that are
     /// answered together. An error ends the whole stream.
-    fn answer(&self, frame: &BindingFrame, caller: &mut Option<Caller>, answers: &mut Vec<u8>) -> Result<(), Status> {
+    fn answer(&self, frame: &BindingFrame, caller: &mut Option<Asker>, answers: &mut Vec<u8>) -> Result<(), Status> {
         let Self { authority, limits, .. } = self;
         if let Err(error) = limits.message(Priority::Decision) {
             let status = self.report(error, false);
@@ -210,11 +210,11 @@ impl Answers {
     }
 
     /// The caller of the requests that are answered now.
-    fn authorize(&self) -> Result<Caller, Status> {
+    fn authorize(&self) -> Result<Asker, Status> {
         let caller = self.authority.authorize(self.authority.view(), Some(&self.peer), *CALLED_METHOD);
         let caller = caller.map_err(|error| self.report(error, true))?;
         let caller = caller.ok_or_else(|| Status::internal("the request did not pass the guard"))?;
-        Ok(Caller { connection: self.connection, ..caller })
+        Ok(caller.on(self.connection).into())
     }
 
     fn report(&self, error: NotAdmitted, ends: bool) -> Status {

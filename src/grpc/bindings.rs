@@ -10,11 +10,11 @@ use tonic::codegen::BoxStream;
 use crate::authority::Authority;
 use crate::authority::decision::NoDecision;
 use crate::authority::decision::ValidateRequest;
-use crate::authority::state::Caller;
+use crate::authority::state::Asker;
 use crate::grpc::Services;
+use crate::grpc::asker;
 use crate::grpc::binding_answer;
 use crate::grpc::binding_question::BindingQuestion;
-use crate::grpc::caller;
 use crate::grpc::status;
 use crate::grpc::wire::Writer;
 use crate::proto::ValidateBindingRequest;
@@ -28,9 +28,10 @@ impl BindingService for Services {
         &self,
         request: Request<ValidateBindingRequest>,
     ) -> Result<Response<ValidateBindingResponse>, Status> {
-        let (_, extensions, message) = request.into_parts();
+        let (_, mut extensions, message) = request.into_parts();
         let (question, mut answer) = (BindingQuestion::of(&message), Vec::new());
-        evaluate(&self.authority, caller(&extensions)?, &question, &mut Writer::new(&mut answer))?;
+        let asker = asker(&mut extensions)?;
+        evaluate(&self.authority, &asker, &question, &mut Writer::new(&mut answer))?;
         // What is printed is printed in one place.
         let answer = ValidateBindingResponse::decode(answer.as_slice()).map_err(|_| status::broken())?;
         Ok(Response::new(answer))
@@ -49,7 +50,7 @@ impl BindingService for Services {
 /// Evaluates one request, unary or in a stream, and writes the answer.
 pub(super) fn evaluate(
     authority: &Authority,
-    caller: &Caller,
+    caller: &Asker,
     question: &BindingQuestion<'_>,
     answer: &mut Writer<'_>,
 ) -> Result<(), Status> {

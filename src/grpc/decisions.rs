@@ -16,7 +16,7 @@ use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::NotAdmitted;
-use crate::authority::access::PeerConnection;
+use crate::authority::access::Peer;
 use crate::authority::access::Sender;
 use crate::authority::observe::AuditOutcome;
 use crate::authority::observe::DecisionFilter;
@@ -55,7 +55,7 @@ impl DecisionService for Services {
     ) -> Result<Response<Self::FollowDecisionsStream>, Status> {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions)?;
-        let peer = extensions.get::<Arc<PeerConnection>>().map(Arc::clone);
+        let peer = extensions.get::<Peer>().cloned();
         let peer = peer.ok_or_else(|| Status::internal("the request did not pass the guard"))?;
         let follower = self.authority.follow(caller, filter(message)?).ok_or_else(status::too_many_followers)?;
         let (authority, connection) = (Arc::clone(&self.authority), caller.connection);
@@ -87,7 +87,7 @@ fn filter(message: FollowDecisionsRequest) -> Result<DecisionFilter, Status> {
 /// The messages of one stream. Before each the caller is authorized again, as at a request.
 struct Decisions {
     authority: Arc<Authority>,
-    peer: Arc<PeerConnection>,
+    peer: Peer,
     connection: ConnectionInfo,
     /// `None` once the stream has ended.
     follower: Option<Follower>,
@@ -102,7 +102,7 @@ impl Stream for Decisions {
         let authorized = self.authority.authorize(self.authority.view(), Some(&self.peer), *CALLED_METHOD);
         // Who follows everything must still be one who may.
         let authorized = authorized.and_then(|caller| {
-            let sees_it = !follower.sees_all() || caller.is_some_and(|caller| caller.roles.reads_all());
+            let sees_it = !follower.sees_all() || caller.is_some_and(|caller| caller.roles().reads_all());
             if sees_it { Ok(()) } else { Err(NotAdmitted::WrongRole) }
         });
         Poll::Ready(Some(match authorized {

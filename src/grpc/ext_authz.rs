@@ -29,9 +29,9 @@ use crate::authority::decision::Denial;
 use crate::authority::observe::RequestOutcome;
 use crate::authority::reference::Reference;
 use crate::authority::scope::Scope;
-use crate::authority::state::Caller;
+use crate::authority::state::Asker;
 use crate::grpc::Services;
-use crate::grpc::caller;
+use crate::grpc::asker;
 use crate::grpc::check_answer;
 use crate::grpc::check_question;
 use crate::grpc::short_answer::ShortAnswer;
@@ -47,10 +47,10 @@ use crate::trace_context::IncomingTrace;
 #[tonic::async_trait]
 impl Authorization for Services {
     async fn check(&self, request: Request<CheckRequest>) -> Result<tonic::Response<CheckResponse>, Status> {
-        let (_, extensions, message) = request.into_parts();
+        let (_, mut extensions, message) = request.into_parts();
         let (attributes, mut answer) = (message.attributes.unwrap_or_default(), Vec::new());
         let request = check_question::of(&attributes);
-        let checked = check_when_signed(&self.authority, caller(&extensions)?, request.as_ref()).await?;
+        let checked = check_when_signed(&self.authority, &asker(&mut extensions)?, request.as_ref()).await?;
         let outcome = write(&checked, &mut Writer::new(&mut answer));
         // What is printed is printed in one place.
         let answer = CheckResponse::decode(answer.as_slice()).map_err(|_| status::broken())?;
@@ -64,7 +64,7 @@ impl Authorization for Services {
 /// metrics.
 pub(super) fn check(
     authority: &Authority,
-    caller: &Caller,
+    caller: &Asker,
     request: Option<&decision::CheckRequest<'_>>,
     answer: &mut Writer<'_>,
 ) -> Result<RequestOutcome, Status> {
@@ -78,7 +78,7 @@ pub(super) fn check(
 /// The same, once the signature of a transaction token is there.
 pub(super) async fn check_when_signed(
     authority: &Authority,
-    caller: &Caller,
+    caller: &Asker,
     request: Option<&decision::CheckRequest<'_>>,
 ) -> Result<CheckAnswer, Status> {
     match readable(authority, caller, request) {
@@ -97,7 +97,7 @@ pub(super) fn write(checked: &CheckAnswer, answer: &mut Writer<'_>) -> RequestOu
 #[expect(clippy::result_large_err, reason = "it is the answer, and goes on by value")]
 fn readable<'a, 'b>(
     authority: &Authority,
-    caller: &Caller,
+    caller: &Asker,
     request: Option<&'a decision::CheckRequest<'b>>,
 ) -> Result<&'a decision::CheckRequest<'b>, CheckAnswer> {
     if let Some(request) = request {

@@ -45,6 +45,7 @@ use tonic::Status;
 use tonic::service::Routes;
 
 use crate::authority::Authority;
+use crate::authority::state::Asker;
 use crate::authority::state::Caller;
 use crate::grpc::health::Readiness;
 use crate::proto;
@@ -106,6 +107,13 @@ pub fn routes(
 /// The caller that the guard in front of the routes has admitted. A request without one fails.
 fn caller(extensions: &Extensions) -> Result<&Caller, Status> {
     extensions.get::<Caller>().ok_or_else(|| Status::internal("the request did not pass the guard"))
+}
+
+/// Who asks for a decision: that caller, or the proxy on this machine that was admitted.
+fn asker(extensions: &mut Extensions) -> Result<Asker, Status> {
+    let caller = extensions.remove::<Caller>().map(Asker::from);
+    let asker = caller.or_else(|| extensions.remove::<Asker>());
+    asker.ok_or_else(|| Status::internal("the request did not pass the guard"))
 }
 
 #[cfg(test)]

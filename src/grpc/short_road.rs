@@ -13,7 +13,8 @@ use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::decision::CheckRequest;
 use crate::authority::observe::RequestOutcome;
-use crate::authority::state::Caller;
+use crate::authority::state::Admitted;
+use crate::authority::state::Asker;
 use crate::grpc::MAX_CHECK_BYTES;
 use crate::grpc::MAX_REQUEST_BYTES;
 use crate::grpc::binding_question::BindingQuestion;
@@ -91,18 +92,25 @@ impl ShortCall {
 impl ShortQuestion<'_> {
     /// Answers the call of an admitted caller.
     /// `body` is what the question was read from.
-    pub fn answer(self, authority: &Arc<Authority>, caller: Caller, body: &[u8]) -> ShortAnswering {
+    pub fn answer(self, authority: &Arc<Authority>, admitted: Admitted, body: &[u8]) -> ShortAnswering {
         ShortAnswering::Ready(match self.0 {
-            Kind::ValidateBinding(question) => ShortAnswer::written(|message| {
-                bindings::evaluate(authority, &caller, &question, message).map(|()| RequestOutcome::Ok)
-            }),
-            Kind::Check(Some(request)) if authority.check_waits(&caller, &request) => {
-                return check_when_signed(authority, caller, body);
+            Kind::ValidateBinding(question) => {
+                let asker = Asker::from(admitted);
+                ShortAnswer::written(|message| {
+                    bindings::evaluate(authority, &asker, &question, message).map(|()| RequestOutcome::Ok)
+                })
             }
             Kind::Check(request) => {
-                ShortAnswer::written(|message| ext_authz::check(authority, &caller, request.as_ref(), message))
+                let asker = Asker::from(admitted);
+                if request.as_ref().is_some_and(|request| authority.check_waits(&asker, request)) {
+                    return check_when_signed(authority, asker, body);
+                }
+                ShortAnswer::written(|message| ext_authz::check(authority, &asker, request.as_ref(), message))
             }
             Kind::IssueToken(request) => {
+                let Some(caller) = admitted.into_caller() else {
+                    return ShortAnswering::Ready(Err(status::broken()));
+                };
                 let authority = Arc::clone(authority);
                 return ShortAnswering::Waiting(Box::pin(async move {
                     let issued = tokens::issue(&authority, caller, request).await?;
@@ -117,12 +125,12 @@ impl ShortQuestion<'_> {
 }
 
 /// Answers a check that waits for a signature: it is read once more, from a copy that waits with it.
-fn check_when_signed(authority: &Arc<Authority>, caller: Caller, body: &[u8]) -> ShortAnswering {
+fn check_when_signed(authority: &Arc<Authority>, asker: Asker, body: &[u8]) -> ShortAnswering {
     let (authority, body) = (Arc::clone(authority), body.to_vec());
     ShortAnswering::Waiting(Box::pin(async move {
         let message = body.get(HEAD_BYTES..).unwrap_or_default();
         let request = check_question::read(message).map_err(|_| status::broken())?;
-        let checked = ext_authz::check_when_signed(&authority, &caller, request.as_ref()).await?;
+        let checked = ext_authz::check_when_signed(&authority, &asker, request.as_ref()).await?;
         ShortAnswer::written(|message| Ok(ext_authz::write(&checked, message)))
     }))
 }

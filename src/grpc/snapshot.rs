@@ -19,7 +19,7 @@ use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::NotAdmitted;
-use crate::authority::access::PeerConnection;
+use crate::authority::access::Peer;
 use crate::authority::access::Sender;
 use crate::authority::clock::Timestamp;
 use crate::authority::edges::FollowedSnapshot;
@@ -37,6 +37,8 @@ use crate::authority::observe::MAX_REPORTED;
 use crate::authority::observe::Outcome;
 use crate::authority::observe::Question;
 use crate::authority::observe::known_reason;
+use crate::authority::state::Admitted;
+use crate::authority::state::Admitted;
 use crate::authority::state::Caller;
 use crate::authority::store::Revision;
 use crate::grpc::Services;
@@ -125,7 +127,7 @@ async fn watch<T: Watched>(
     follow: impl Fn(&Caller, Option<Revision>) -> Result<SnapshotFollower, NotFollowed>,
 ) -> Result<Response<Responses<T::Response>>, Status> {
     let caller = caller(extensions)?;
-    let peer = extensions.get::<Arc<PeerConnection>>().map(Arc::clone);
+    let peer = extensions.get::<Peer>().cloned();
     let peer = peer.ok_or_else(|| Status::internal("the request did not pass the guard"))?;
     let Some(Asked::Start(after)) = requests.message().await?.and_then(T::asked) else {
         return Err(malformed("start", "must be the first message"));
@@ -152,7 +154,7 @@ async fn watch<T: Watched>(
 /// The responses of one stream. Before each the caller is authorized again, as at a request.
 struct Watching<T: Watched> {
     authority: Arc<Authority>,
-    peer: Arc<PeerConnection>,
+    peer: Peer,
     connection: ConnectionInfo,
     requests: Streaming<T::Request>,
     started: Option<WatchStarted>,
@@ -183,7 +185,7 @@ impl<T: Watched> Stream for Watching<T> {
                 Some(Ok(Some(Asked::Report(report)))) if this.takes_report => {
                     let authorized = this.authority.authorize(this.authority.view(), Some(&this.peer), T::method());
                     // One who may no longer is told so below.
-                    if let Ok(Some(caller)) = authorized {
+                    if let Ok(Some(Admitted::Caller(caller))) = authorized {
                         let decided = report.decided.into_iter().take(MAX_REPORTED).filter_map(decided).collect();
                         this.authority.take_report(&caller, decided, report.not_told_apart);
                     }
@@ -202,7 +204,7 @@ impl<T: Watched> Stream for Watching<T> {
         let next = ready!(follower.poll_next(context));
         let authorized = this.authority.authorize(this.authority.view(), Some(&this.peer), T::method());
         let authorized = authorized.and_then(|caller| {
-            let still = caller.is_some_and(|caller| follower.is_by(caller.roles.edge.as_ref()));
+            let still = caller.is_some_and(|caller| follower.is_by(caller.roles().edge.as_ref()));
             if still { Ok(()) } else { Err(NotAdmitted::WrongRole) }
         });
         Poll::Ready(Some(match (authorized, next) {

@@ -1,7 +1,7 @@
 //! Which share a caller has.
 
+use crate::authority::access::CallerIdentity;
 use crate::authority::access::RoleHolder;
-use crate::authority::identity::PeerIdentity;
 use crate::limits::bounds::CallerBounds;
 use crate::limits::bounds::SetCallerBounds;
 use crate::limits::machine::Machine;
@@ -32,7 +32,8 @@ impl Callers {
     }
 
     /// The share of a caller with this role; `None` is a caller without a certificate.
-    pub fn bounds_of(&self, peer: Option<&PeerIdentity>, role: CallerRole) -> CallerBounds {
+    pub fn bounds_of(&self, caller: Option<&CallerIdentity>, role: CallerRole) -> CallerBounds {
+        let peer = caller.and_then(CallerIdentity::certificate);
         let rank = |selector: &Selector| match selector {
             Selector::Holder(holder) => peer.filter(|peer| holder.is(peer)).map(|_| Some(holder.specificity())),
             Selector::Role(named) => (*named == role).then_some(None),

@@ -14,10 +14,10 @@ use std::sync::atomic::Ordering;
 use spiffe::SpiffeId;
 use tokio::time::Instant;
 
+use crate::authority::access::CallerIdentity;
 use crate::authority::access::Exceeded;
 use crate::authority::access::Limit;
 use crate::authority::identity::CertificateThumbprint;
-use crate::authority::identity::PeerIdentity;
 use crate::authority::observe::Family;
 use crate::limits::activity::Activity;
 use crate::limits::activity::Busy;
@@ -35,6 +35,8 @@ use crate::limits::share::Whole;
 enum Identity {
     Spiffe(SpiffeId),
     Certificate(CertificateThumbprint),
+    /// A proxy on this machine.
+    User(u32),
     /// Callers without a certificate have no common identity: each address is one.
     Address(Option<IpAddr>),
 }
@@ -116,21 +118,21 @@ impl Shares {
     }
 
     /// The share of a peer, or of a caller without a certificate, at its address.
-    pub fn share(&self, peer: Option<&PeerIdentity>, role: CallerRole, address: Option<IpAddr>) -> Arc<Share> {
-        self.share_in(&mut self.state(), peer, role, address)
+    pub fn share(&self, caller: Option<&CallerIdentity>, role: CallerRole, address: Option<IpAddr>) -> Arc<Share> {
+        self.share_in(&mut self.state(), caller, role, address)
     }
 
     /// Opens a connection of this caller on a listener. Where a share is used up, or all places that are not reserved, an
     /// idle connection goes first: one of the share, or the one that has been idle for longest.
     pub fn open(
         self: &Arc<Self>,
-        peer: Option<&PeerIdentity>,
+        caller: Option<&CallerIdentity>,
         role: CallerRole,
         address: Option<IpAddr>,
         reserve: &Arc<Reserve>,
     ) -> Result<Connection, Exceeded> {
         let mut state = self.state();
-        let share = self.share_in(&mut state, peer, role, address);
+        let share = self.share_in(&mut state, caller, role, address);
         let (own, identity) = (&share.address, &share.identity);
         let exceeded = || share.refused(Limit::Connections.into());
         let is_own = |open: &Open| Arc::ptr_eq(&open.share, &share);
@@ -206,18 +208,19 @@ impl Shares {
     fn share_in(
         &self,
         state: &mut State,
-        peer: Option<&PeerIdentity>,
+        caller: Option<&CallerIdentity>,
         role: CallerRole,
         address: Option<IpAddr>,
     ) -> Arc<Share> {
-        let identity = match peer {
+        let identity = match caller {
             None => Identity::Address(address),
-            Some(peer) => match peer.spiffe_id() {
+            Some(CallerIdentity::Local(proxy)) => Identity::User(proxy.user),
+            Some(CallerIdentity::Certificate(peer)) => match peer.spiffe_id() {
                 Some(id) => Identity::Spiffe(id.clone()),
                 None => Identity::Certificate(peer.thumbprint()),
             },
         };
-        let bounds = self.config.callers.bounds_of(peer, role);
+        let bounds = self.config.callers.bounds_of(caller, role);
         let key = (identity, address);
         if let Some(share) = state.callers.get(&key).filter(|share| is_as(share, role, bounds)) {
             share.left.store(self.now(), Ordering::Relaxed);

@@ -31,6 +31,9 @@ pub enum StartError {
     /// The listener for a terminator cannot be bound.
     #[error("cannot listen for the terminator configured in `forwarded`: {0}")]
     Forwarded(io::Error),
+    /// The socket for proxies on this machine cannot be bound, or not be given to its group.
+    #[error("cannot listen on the socket configured in `local`: {0}")]
+    Local(io::Error),
     /// The server's certificate cannot be loaded.
     #[error(transparent)]
     Certificate(#[from] CertificateFileError),
@@ -98,6 +101,7 @@ impl StartError {
             }
             Self::Bind { .. }
             | Self::Forwarded(_)
+            | Self::Local(_)
             | Self::Certificate(_)
             | Self::Trust(_)
             | Self::WorkloadApi(_)

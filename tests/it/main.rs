@@ -22,6 +22,7 @@ mod interop;
 mod issuer_jwt;
 mod keys;
 mod life_cycle;
+mod local;
 mod oauth;
 mod pressure;
 mod project;

@@ -88,6 +88,8 @@ pub struct MethodEntry {
     pub for_unknown_certificates: bool,
     /// Whether the method is refused to peers whose TLS is terminated in front of Lanyard.
     pub never_forwarded: bool,
+    /// Whether a proxy on this machine can call the method, which has no certificate.
+    pub for_local_proxies: bool,
     /// Whether it reads what only operators may, and changes nothing. Each such call is in the audit trail.
     pub reads: bool,
     /// How urgent the method is.
@@ -108,6 +110,7 @@ impl MethodEntry {
             roles,
             for_unknown_certificates: false,
             never_forwarded: false,
+            for_local_proxies: false,
             reads: false,
             priority: Priority::Rest,
             vital_for_admins: false,
@@ -127,6 +130,10 @@ impl MethodEntry {
 
     const fn of(self, priority: Priority) -> Self {
         Self { priority, ..self }
+    }
+
+    const fn local(self) -> Self {
+        Self { for_local_proxies: true, ..self }
     }
 
     const fn read(self) -> Self {
@@ -167,9 +174,10 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::document(OPENID_CONFIGURATION, Protocol::Http),
     MethodEntry::document(AUDIT_JWKS, Protocol::Http),
     MethodEntry::new("/envoy.service.auth.v3.Authorization/Check", Protocol::ExtAuthz, &[Role::Proxy])
-        .of(Priority::Decision),
-    MethodEntry::grpc("/grpc.health.v1.Health/Check", &[Role::Anyone]).of(Priority::Vital),
-    MethodEntry::grpc("/grpc.health.v1.Health/Watch", &[Role::Anyone]).of(Priority::Vital),
+        .of(Priority::Decision)
+        .local(),
+    MethodEntry::grpc("/grpc.health.v1.Health/Check", &[Role::Anyone]).of(Priority::Vital).local(),
+    MethodEntry::grpc("/grpc.health.v1.Health/Watch", &[Role::Anyone]).of(Priority::Vital).local(),
     MethodEntry::grpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[Role::Anyone]).streamed(),
     MethodEntry::grpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &[Role::Anyone]).streamed(),
     MethodEntry::grpc("/lanyard.v1.AdminService/EnableFeature", &[Role::Admin]),
@@ -177,10 +185,12 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.AdminService/ListAuditHeads", READERS).read(),
     MethodEntry::grpc("/lanyard.v1.AdminService/ListFeatures", READERS).read(),
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBinding", &[Role::Workload, Role::Proxy])
-        .of(Priority::Decision),
+        .of(Priority::Decision)
+        .local(),
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision)
-        .streamed(),
+        .streamed()
+        .local(),
     MethodEntry::grpc("/lanyard.v1.DecisionService/FollowDecisions", REGISTRY_READERS).read(),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainCheck", ANY_ROLE),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainExchange", READERS).read(),

@@ -1,12 +1,14 @@
 //! Access control: roles, the access table of methods, and callers.
 
 mod caller;
+mod caller_identity;
 mod changed_by;
 mod dual_control;
 mod duration;
 mod edge_grant;
 mod fronted;
 mod limit;
+mod local_proxy;
 mod methods;
 mod requester;
 mod roles;
@@ -19,6 +21,8 @@ pub use crate::authority::access::caller::NotAdmittedCode;
 pub use crate::authority::access::caller::PeerConnection;
 pub(in crate::authority) use crate::authority::access::caller::Proven;
 pub use crate::authority::access::caller::Reach;
+pub use crate::authority::access::caller_identity::CallerIdentity;
+pub use crate::authority::access::caller_identity::Peer;
 pub use crate::authority::access::changed_by::Approved;
 pub use crate::authority::access::changed_by::ChangedBy;
 pub use crate::authority::access::changed_by::Consent;
@@ -33,6 +37,7 @@ pub use crate::authority::access::fronted::Fronted;
 pub use crate::authority::access::limit::Exceeded;
 pub use crate::authority::access::limit::Limit;
 pub use crate::authority::access::limit::RETRY_AFTER;
+pub use crate::authority::access::local_proxy::LocalProxy;
 pub use crate::authority::access::methods::AUDIT_JWKS;
 pub use crate::authority::access::methods::CalledMethod;
 pub use crate::authority::access::methods::JWKS;

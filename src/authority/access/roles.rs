@@ -1,12 +1,14 @@
 //! Roles, the peers that hold them by configuration, and the resources that a proxy fronts.
 
 use std::fmt;
+use std::sync::Arc;
 
 use spiffe::SpiffeId;
 use strum::VariantArray as _;
 
 use crate::authority::access::edge_grant::EdgeGrant;
 use crate::authority::access::fronted::Fronted;
+use crate::authority::access::local_proxy::LocalProxy;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::SpiffeIdPattern;
@@ -117,6 +119,8 @@ pub struct RoleGrants {
     pub revokers: Vec<RoleHolder>,
     /// The holders of the Edge role, and what each is told. The most specific entry applies, as for proxies.
     pub edges: Vec<(RoleHolder, EdgeGrant)>,
+    /// The proxies on this machine, which hold the Proxy role and no other; one entry for each user.
+    pub local_proxies: Vec<Arc<LocalProxy>>,
 }
 
 /// The roles that one peer holds.
@@ -149,6 +153,11 @@ impl RoleGrants {
             revoker: self.revokers.iter().any(|holder| holder.is(peer)),
             edge: most_specific(&self.edges, peer).cloned(),
         }
+    }
+
+    /// The proxies of a user of this machine.
+    pub fn local_proxy(&self, user: u32) -> Option<&Arc<LocalProxy>> {
+        self.local_proxies.iter().find(|proxy| proxy.user == user)
     }
 
     /// A holder that two entries of `proxies` name with different resources. Neither of them is more specific.
@@ -185,6 +194,11 @@ impl RoleGrants {
 }
 
 impl Roles {
+    /// The role Proxy alone.
+    pub fn of_proxy(fronted: Fronted) -> Self {
+        Self { workload: false, admin: false, proxy: Some(fronted), auditor: false, revoker: false, edge: None }
+    }
+
     /// Whether the peer holds one of these roles.
     pub fn any_of(&self, wanted: &[Role]) -> bool {
         wanted.iter().any(|role| match role {

@@ -8,8 +8,11 @@ use rustls_pki_types::CertificateDer;
 
 use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
+use crate::authority::access::CallerIdentity;
 use crate::authority::access::ConnectionInfo;
+use crate::authority::access::LocalProxy;
 use crate::authority::access::NotAdmitted;
+use crate::authority::access::Peer;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Proven;
 use crate::authority::access::Reach;
@@ -19,6 +22,9 @@ use crate::authority::identity::Certificate;
 use crate::authority::identity::CertificateThumbprint;
 use crate::authority::identity::PeerIdentity;
 use crate::authority::identity::Proof;
+use crate::authority::observe::HandshakeError;
+use crate::authority::state::Admitted;
+use crate::authority::state::Asker;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::authority::trust::Unproven;
@@ -97,17 +103,44 @@ impl Authority {
         Ok(PeerConnection { reach, chain, proven: ArcSwap::from_pointee(proven) })
     }
 
-    /// Authorizes a call by the access table, and returns the caller; `None` on a connection without a certificate.
+    /// Admits a proxy on this machine, by the user that its process runs as, if the configuration names that user. A refusal is
+    /// recorded.
+    pub fn admit_local(&self, user: u32, connection: ConnectionInfo) -> Option<Peer> {
+        let proxy = self.roles.load().local_proxy(user).map(Arc::clone);
+        if proxy.is_none() {
+            let cause = format!("no proxy of this machine is named that runs as uid {user}");
+            self.report_handshake(connection, None, HandshakeError::UserUnknown, &cause);
+        }
+        proxy.map(Peer::Local)
+    }
+
+    /// Authorizes a call by the access table, and returns the caller; `None` where nobody was authenticated.
     pub fn authorize(
         &self,
         view: View,
-        connection: Option<&PeerConnection>,
+        peer: Option<&Peer>,
         method: CalledMethod,
-    ) -> Result<Option<Caller>, NotAdmitted> {
+    ) -> Result<Option<Admitted>, NotAdmitted> {
+        match peer {
+            None => {
+                let method = method.entry().ok_or(NotAdmitted::NoSuchMethod)?;
+                if method.roles.contains(&Role::Anyone) { Ok(None) } else { Err(NotAdmitted::NoCertificate) }
+            }
+            Some(Peer::Certificate(connection)) => {
+                self.authorize_caller(view, connection, method).map(Admitted::Caller).map(Some)
+            }
+            Some(Peer::Local(proxy)) => authorize_local(view, proxy, method).map(Admitted::Local).map(Some),
+        }
+    }
+
+    /// The same on a connection with a certificate.
+    pub fn authorize_caller(
+        &self,
+        view: View,
+        connection: &PeerConnection,
+        method: CalledMethod,
+    ) -> Result<Caller, NotAdmitted> {
         let method = method.entry().ok_or(NotAdmitted::NoSuchMethod)?;
-        let Some(connection) = connection else {
-            return if method.roles.contains(&Role::Anyone) { Ok(None) } else { Err(NotAdmitted::NoCertificate) };
-        };
         if connection.reach != Reach::Direct && method.never_forwarded {
             return Err(NotAdmitted::WrongRole);
         }
@@ -115,13 +148,13 @@ impl Authority {
         // Roles are not checked here: if the certificate becomes known at this moment, the next request sees it.
         if *caller.identity.proof() == Proof::Unknown {
             let may_ask = method.for_unknown_certificates;
-            return if may_ask { Ok(Some(caller)) } else { Err(NotAdmitted::Unproven(Unproven::Unknown)) };
+            return if may_ask { Ok(caller) } else { Err(NotAdmitted::Unproven(Unproven::Unknown)) };
         }
         // Operators are known by their own TLS alone.
         let may_hold_grants = method.roles.contains(&Role::Team) && connection.reach == Reach::Direct;
         let grants = if may_hold_grants { caller.view.grants_of(&caller.identity) } else { Vec::new() };
         let is_admitted = caller.roles.any_of(method.roles) || !grants.is_empty();
-        if is_admitted { Ok(Some(Caller { grants, ..caller })) } else { Err(NotAdmitted::WrongRole) }
+        if is_admitted { Ok(Caller { grants, ..caller }) } else { Err(NotAdmitted::WrongRole) }
     }
 
     /// The caller on a connection. Each call checks the validity period; the path is validated again after a change of
@@ -159,4 +192,15 @@ impl Authority {
         };
         Ok(Caller { identity, roles, grants: Vec::new(), view, connection: ConnectionInfo::default() })
     }
+}
+
+/// A user that is named no more holds no role, also on connections that are open.
+fn authorize_local(view: View, proxy: &LocalProxy, method: CalledMethod) -> Result<Asker, NotAdmitted> {
+    let method = method.entry().ok_or(NotAdmitted::NoSuchMethod)?;
+    let proxy = view.roles.local_proxy(proxy.user).map(Arc::clone).ok_or(NotAdmitted::WrongRole)?;
+    let roles = Roles::of_proxy(proxy.fronted.clone());
+    if !method.for_local_proxies || !roles.any_of(method.roles) {
+        return Err(NotAdmitted::WrongRole);
+    }
+    Ok(Asker { identity: CallerIdentity::Local(proxy), roles, view, connection: ConnectionInfo::default() })
 }

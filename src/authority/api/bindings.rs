@@ -32,7 +32,7 @@ use crate::authority::registration::Rotation;
 use crate::authority::registration::TokenEndpointAuthMethod;
 use crate::authority::resources::Demands;
 use crate::authority::scope::Scope;
-use crate::authority::state::Caller;
+use crate::authority::state::Asker;
 use crate::authority::state::View;
 use crate::authority::tokens::Compared;
 use crate::authority::tokens::Permitted;
@@ -62,15 +62,15 @@ impl Authority {
     /// Decides on one use of one token.
     pub fn validate_binding(
         &self,
-        caller: &Caller,
+        caller: &Asker,
         request: ValidateRequest<'_>,
     ) -> Result<Evaluation, Refused<NoDecision>> {
         let audience = request.audience;
         self.evaluate_request(caller, request).map_err(|why| self.record_not_decided(caller, audience, why))
     }
 
-    fn evaluate_request(&self, caller: &Caller, request: ValidateRequest<'_>) -> Result<Evaluation, NoDecision> {
-        let Caller { identity, roles, view, .. } = caller;
+    fn evaluate_request(&self, caller: &Asker, request: ValidateRequest<'_>) -> Result<Evaluation, NoDecision> {
+        let Asker { identity, roles, view, .. } = caller;
         let asked = request.audience.filter(|audience| !audience.is_empty());
         let asked = asked.or_else(|| roles.proxy.as_ref()?.only());
         view.freshness(asked.and_then(|audience| view.snapshot.resources.bound_of(audience)))?;

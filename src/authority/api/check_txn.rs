@@ -19,7 +19,7 @@ use crate::authority::registration::TxnTokenPolicy;
 use crate::authority::resources::MintedTxn;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::Route;
-use crate::authority::state::Caller;
+use crate::authority::state::Asker;
 use crate::authority::state::View;
 use crate::authority::tokens;
 use crate::authority::tokens::AccessTokenClaims;
@@ -45,7 +45,7 @@ impl Authority {
     /// The transaction of a request that is allowed by its access token.
     pub(in crate::authority::api) fn transaction(
         &self,
-        caller: &Caller,
+        caller: &Asker,
         request: &CheckRequest<'_>,
         resource: &ProtectedResource,
         (token, narrowed): (&VerifiedToken, Option<&AccessTokenClaims>),
@@ -117,7 +117,7 @@ impl Authority {
     /// What the minted transaction token says.
     fn to_mint(
         &self,
-        caller: &Caller,
+        caller: &Asker,
         request: &CheckRequest<'_>,
         (minted, route): (&MintedTxn, &Route),
         (token, narrowed): (&VerifiedToken, Option<&AccessTokenClaims>),
@@ -148,7 +148,7 @@ impl Authority {
     }
 
     /// Whether the check of a request waits for a signature that is not made at once.
-    pub fn check_waits(&self, caller: &Caller, request: &CheckRequest<'_>) -> bool {
+    pub fn check_waits(&self, caller: &Asker, request: &CheckRequest<'_>) -> bool {
         let slow = self.policy.txn_tokens.is_some() && !caller.view.snapshot.keys.sign_at_once();
         let mints = |resource: &ProtectedResource| {
             let route = route_of(resource, request.method, request.path);
@@ -195,6 +195,6 @@ fn not_minted(why: &str) -> CheckRefusal {
 }
 
 /// Signs what is to be minted, with the key that signs.
-pub(in crate::authority::api) async fn signed(caller: &Caller, claims: &TxnTokenClaims) -> Result<String, NotSigned> {
+pub(in crate::authority::api) async fn signed(caller: &Asker, claims: &TxnTokenClaims) -> Result<String, NotSigned> {
     tokens::sign_txn_token(&caller.view.snapshot.keys, claims).await
 }

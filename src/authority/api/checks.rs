@@ -45,7 +45,7 @@ use crate::authority::resources::Need;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::TxnUse;
 use crate::authority::scope::Scope;
-use crate::authority::state::Caller;
+use crate::authority::state::Asker;
 use crate::authority::state::Undecidable;
 use crate::authority::tokens::NotSigned;
 use crate::authority::tokens::TxnTokenClaims;
@@ -62,7 +62,7 @@ struct Judged<'a> {
 impl Authority {
     /// Answers a check. Where a transaction token is to be minted and its signature is not made at once, it is denied: see
     /// [`check_waits`](Self::check_waits).
-    pub fn check(&self, caller: &Caller, request: &CheckRequest<'_>) -> Result<CheckAnswer, Refused<Undecidable>> {
+    pub fn check(&self, caller: &Asker, request: &CheckRequest<'_>) -> Result<CheckAnswer, Refused<Undecidable>> {
         let judged = self.judged(caller, request)?;
         let signed = judged.to_mint.as_ref().and_then(|claims| at_once(signed(caller, claims)));
         Ok(self.answered(caller, request, judged, signed))
@@ -71,7 +71,7 @@ impl Authority {
     /// Answers a check, once the signature of a transaction token that is to be minted is there.
     pub async fn check_when_signed(
         &self,
-        caller: &Caller,
+        caller: &Asker,
         request: &CheckRequest<'_>,
     ) -> Result<CheckAnswer, Refused<Undecidable>> {
         let judged = self.judged(caller, request)?;
@@ -84,7 +84,7 @@ impl Authority {
 
     /// The resource that a request is for.
     pub(in crate::authority::api) fn checked_resource<'a>(
-        caller: &'a Caller,
+        caller: &'a Asker,
         request: &CheckRequest<'_>,
     ) -> Option<&'a ProtectedResource> {
         let none = Fronted::Audiences(Arc::default());
@@ -94,7 +94,7 @@ impl Authority {
     }
 
     /// Decides, up to the signature of a transaction token.
-    fn judged<'a>(&self, caller: &'a Caller, request: &CheckRequest<'_>) -> Result<Judged<'a>, Refused<Undecidable>> {
+    fn judged<'a>(&self, caller: &'a Asker, request: &CheckRequest<'_>) -> Result<Judged<'a>, Refused<Undecidable>> {
         let mut findings = Findings::default();
         let resource = Self::checked_resource(caller, request);
         caller.view.freshness(resource.and_then(|resource| resource.max_staleness)).map_err(|why| {
@@ -111,7 +111,7 @@ impl Authority {
     /// Records the decision and says it.
     fn answered(
         &self,
-        caller: &Caller,
+        caller: &Asker,
         request: &CheckRequest<'_>,
         judged: Judged<'_>,
         signed: Option<Result<String, NotSigned>>,
@@ -163,7 +163,7 @@ impl Authority {
     /// The token's client; `None` if the route is public.
     fn look<'a>(
         &self,
-        caller: &Caller,
+        caller: &Asker,
         request: &CheckRequest<'_>,
         resource: &'a ProtectedResource,
         findings: &mut Findings<'a>,

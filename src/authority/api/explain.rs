@@ -44,6 +44,7 @@ use crate::authority::registration::Claim;
 use crate::authority::registration::ClientId;
 use crate::authority::resources::Demands;
 use crate::authority::resources::ProtectedResource;
+use crate::authority::state::Asker;
 use crate::authority::state::Caller;
 
 const EXPLAIN_CHECK: &str = "/lanyard.v1.ExplanationService/ExplainCheck";
@@ -82,7 +83,8 @@ impl Authority {
         let decided = if told == client_id { decided } else { without_values(decided) };
         let reported = |refusal: CheckRefusal| resource.is_some_and(|resource| refusal.is_reported(resource));
         let let_through = outcome.as_ref().is_err_and(|refusal| reported(*refusal));
-        let checked = Checked { caller, request: &request, resource, findings: &findings, let_through };
+        let asker = Asker::from(caller.clone());
+        let checked = Checked { caller: &asker, request: &request, resource, findings: &findings, let_through };
         let claimed = client_id.and_then(ClientId::spiffe_id).or_else(|| question.identity.spiffe_id());
         Ok(ExplainedCheck {
             why_not: outcome.err().map(|refusal| why_not(refusal, question, resource, token.as_ref(), told)),

@@ -17,6 +17,7 @@ use crate::authority::observe::ReceiptOutcome;
 use crate::authority::observe::Severity;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::Receipts;
+use crate::authority::state::Asker;
 use crate::authority::state::Caller;
 use crate::authority::state::View;
 use crate::authority::store::Expected;
@@ -60,7 +61,7 @@ impl Authority {
     /// made: that is counted, and opens nothing.
     pub(in crate::authority::api) fn receipt_of(
         &self,
-        caller: &Caller,
+        caller: &Asker,
         resource: &ProtectedResource,
         presentation: &Presentation<'_>,
     ) -> Option<ReceiptText> {
@@ -80,7 +81,7 @@ impl Authority {
 
     fn make_receipt(
         &self,
-        caller: &Caller,
+        caller: &Asker,
         audience: &str,
         terms: &Receipts,
         presentation: &Presentation<'_>,
@@ -91,7 +92,8 @@ impl Authority {
         let mut jti = [0; 16];
         self.entropy.fill(&mut jti).map_err(|_| NotMade("there is no randomness"))?;
         let own = caller.identity.spiffe_id().filter(|id| terms.may_be_redeemed_by_id(id));
-        let acts = own.is_some() || is_opaque_exchanger(caller, terms);
+        // Of a proxy that is known by its user alone nobody can say that it is none of them.
+        let acts = own.is_some() || caller.identity.certificate().is_none() || is_opaque_exchanger(caller, terms);
         let told = || parse_spiffe_id(destination).filter(|id| terms.may_be_redeemed_by_id(id));
         let exchanger = own.map(Cow::Borrowed).or_else(|| told().map(Cow::Owned));
         let receipt = Receipt {
@@ -204,12 +206,13 @@ const RECEIPT_SKEW: Duration = Duration::from_mins(1);
 const SPENT: &[u8] = b"{\"schema\":1}";
 
 /// Whether the caller is an exchanger under a name that is no SPIFFE ID.
-fn is_opaque_exchanger(caller: &Caller, terms: &Receipts) -> bool {
+fn is_opaque_exchanger(caller: &Asker, terms: &Receipts) -> bool {
     let mut names = terms.opaque().peekable();
     // The usual case.
     if names.peek().is_none() {
         return false;
     }
-    let clients = caller.view.snapshot.clients_of(&caller.identity, caller.view.now);
+    let Some(identity) = caller.identity.certificate() else { return false };
+    let clients = caller.view.snapshot.clients_of(identity, caller.view.now);
     names.any(|name| clients.iter().any(|client| client.registration.client_id == *name))
 }

@@ -28,6 +28,7 @@ use crate::authority::observe::fix;
 use crate::authority::observe::record_in_span;
 use crate::authority::reference::Reference;
 use crate::authority::reference::Refused;
+use crate::authority::state::Asker;
 use crate::authority::state::Caller;
 
 impl Authority {
@@ -85,7 +86,7 @@ impl Authority {
     ) -> Reference {
         self.metrics.handshake_refused(error);
         let (event, severity) = match error {
-            HandshakeError::Unproven(_) => (AuditEvent::HandshakeRefused, Severity::Warn),
+            HandshakeError::Unproven(_) | HandshakeError::UserUnknown => (AuditEvent::HandshakeRefused, Severity::Warn),
             HandshakeError::HandshakeFailed
             | HandshakeError::TooSlow
             | HandshakeError::Displaced
@@ -114,8 +115,8 @@ impl Authority {
     }
 
     /// Reports a `ValidateBinding` request for this audience that cannot be read.
-    pub fn report_not_decided(&self, caller: &Caller, audience: &str, why: NoDecision) -> Refused<NoDecision> {
-        self.record_not_decided(caller, Some(audience), why)
+    pub fn report_not_decided(&self, asker: &Asker, audience: &str, why: NoDecision) -> Refused<NoDecision> {
+        self.record_not_decided(asker, Some(audience), why)
     }
 
     /// Reports a check that cannot be read, or that failed internally.

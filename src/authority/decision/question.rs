@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::authority::access::CallerIdentity;
 use crate::authority::access::Roles;
 use crate::authority::decision::binding::Decision;
 use crate::authority::decision::steps::Step;
 use crate::authority::evidence::Evidence;
 use crate::authority::evidence::EvidenceGrade;
 use crate::authority::evidence::InvalidEvidence;
-use crate::authority::identity::PeerIdentity;
 use crate::authority::reference::Reference;
 use crate::authority::state::Undecidable;
 use crate::authority::tokens::AccessTokenClaims;
@@ -146,16 +146,15 @@ pub(in crate::authority) enum Admissible {
 /// Evidence is a claim of the caller's, so only a proxy may present it for another peer. A proxy that presents none is
 /// never evaluated by its own connection: in a sidecar mesh it shares its workload's certificate.
 pub(in crate::authority) fn admissible(
-    caller: &PeerIdentity,
+    caller: &CallerIdentity,
     roles: &Roles,
     presented: PresentedEvidence,
 ) -> Result<Admissible, NoDecision> {
-    let own = || Evidence::Certificate(Arc::new(caller.certificate().clone()));
+    // A proxy that is known by its user has no certificate of its own.
+    let own = || caller.certificate().map(|own| Evidence::Certificate(Arc::new(own.certificate().clone())));
     match (presented, &roles.proxy) {
         (PresentedEvidence::Nothing, Some(_)) => Ok(Admissible::Evidence(None)),
-        (PresentedEvidence::Nothing, None) | (PresentedEvidence::OwnConnection, _) => {
-            Ok(Admissible::Evidence(Some(own())))
-        }
+        (PresentedEvidence::Nothing, None) | (PresentedEvidence::OwnConnection, _) => Ok(Admissible::Evidence(own())),
         (PresentedEvidence::Of(evidence), Some(_)) => Ok(Admissible::Evidence(evidence)),
         (PresentedEvidence::Forwarded(header), Some(_)) => Ok(Admissible::Header(header)),
         (PresentedEvidence::Of(_) | PresentedEvidence::Forwarded(_), None) => Err(NoDecision::NotAProxy),

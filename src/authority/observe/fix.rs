@@ -260,6 +260,7 @@ pub(in crate::authority) fn of_handshake(error: HandshakeError) -> &'static str 
             "see that it is a TLS 1.2 or 1.3 client with a certificate, and no plain HTTP"
         }
         HandshakeError::TooSlow | HandshakeError::Displaced => "see what keeps the client or the network so long",
+        HandshakeError::UserUnknown => "name the user in `local.proxies`, if its processes are proxies of this machine",
         HandshakeError::ProxyHeader => "have the load balancer begin connections with a header of the PROXY protocol",
     }
 }

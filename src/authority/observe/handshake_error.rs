@@ -21,6 +21,8 @@ pub enum HandshakeError {
     Displaced,
     /// A load balancer did not begin the connection with a header of the PROXY protocol that can be read.
     ProxyHeader,
+    /// Over the socket for proxies on this machine: the user of the process is none of those that the configuration names.
+    UserUnknown,
 }
 
 impl HandshakeError {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::authority::access::CallerIdentity;
 use crate::authority::access::ChangedBy;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::RegisteredGrant;
@@ -45,6 +46,6 @@ impl Caller {
 
     /// The caller as the records of refusals name it.
     pub fn sender(&self) -> Sender {
-        Sender { identity: Some(Arc::clone(&self.identity)), connection: self.connection }
+        Sender { identity: Some(CallerIdentity::Certificate(Arc::clone(&self.identity))), connection: self.connection }
     }
 }

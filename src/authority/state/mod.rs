@@ -1,6 +1,7 @@
 //! The state that decisions read, as it was at one moment.
 
 mod ancestry;
+mod asker;
 mod caller;
 mod entry;
 mod features;
@@ -28,6 +29,8 @@ mod unreadable;
 mod view;
 
 pub use crate::authority::state::ancestry::BrokenAncestor;
+pub use crate::authority::state::asker::Admitted;
+pub use crate::authority::state::asker::Asker;
 pub use crate::authority::state::caller::Caller;
 pub use crate::authority::state::entry::Entry;
 pub use crate::authority::state::entry::Unusable;

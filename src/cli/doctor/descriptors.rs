@@ -3,6 +3,7 @@
 use crate::cli::doctor::fault::Fault;
 use crate::cli::doctor::report::Report;
 use crate::config::Config;
+use crate::server::FurtherListeners;
 use crate::server::PermittedConnections;
 use crate::server::reachable_descriptors;
 
@@ -12,9 +13,9 @@ const SUBJECT: &str = "tls.max_connections";
 /// Compares it with the connections that the configuration allows. The server raises its limit to what is found here, if
 /// it is started in the same way.
 pub(in crate::cli::doctor) fn check(config: &Config, report: &mut Report) {
-    let (wanted, forwarded) = (config.tls.max_connections, config.forwarded.is_some());
+    let (wanted, further) = (config.tls.max_connections, FurtherListeners::of(config));
     let limit = reachable_descriptors();
-    match PermittedConnections::expected(limit, wanted, forwarded).falls_short(wanted, forwarded) {
+    match PermittedConnections::expected(limit, wanted, further).falls_short(wanted, further) {
         None => report.ok(CHECK, SUBJECT, format!("the limit of file descriptors permits {wanted} connections")),
         Some((listener, permitted)) => {
             let problem = format!(

@@ -35,11 +35,14 @@ pub(in crate::cli::doctor) fn check_listeners(config: &Config, running: Running,
     let listeners = config.listeners;
     let mut addresses = vec![("mtls", listeners.mtls), ("public", listeners.public), ("ops", listeners.ops)];
     match &config.forwarded {
-        Some(Forwarded::Unix { path, .. }) => check_socket(path, running, report),
+        Some(Forwarded::Unix { path, .. }) => check_socket("forwarded", path, running, report),
         Some(Forwarded::Mutual { address, .. } | Forwarded::Insecure { address }) => {
             addresses.push(("forwarded", *address));
         }
         None => {}
+    }
+    if let Some(local) = &config.local {
+        check_socket("local", &local.path, running, report);
     }
     for (name, address) in addresses {
         let subject = format!("{name} ({address})");
@@ -78,8 +81,8 @@ fn try_address(address: SocketAddr) -> io::Result<()> {
     socket.bind(address)
 }
 
-fn check_socket(path: &Path, running: Running, report: &mut Report) {
-    let subject = format!("forwarded ({})", path.display());
+fn check_socket(name: &str, path: &Path, running: Running, report: &mut Report) {
+    let subject = format!("{name} ({})", path.display());
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match running {
         Running::Unknown => report.not_checked(LISTENER, subject, "the server does not answer"),

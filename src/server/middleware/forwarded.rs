@@ -2,14 +2,8 @@
 //! terminator can have written.
 
 use std::convert::Infallible;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -22,12 +16,13 @@ use quick_cache::Weighter;
 use quick_cache::sync;
 use spiffe::SpiffeId;
 use tokio::net::TcpListener;
-use tokio::net::UnixListener;
 
 use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
+use crate::authority::access::CallerIdentity;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::NotAdmitted;
+use crate::authority::access::Peer;
 use crate::authority::access::PeerConnection;
 use crate::authority::access::Reach;
 use crate::authority::access::Sender;
@@ -48,6 +43,8 @@ use crate::server::middleware::guard;
 use crate::server::middleware::thread_limits::ThreadLimits;
 use crate::server::middleware::until_sent::until_sent;
 use crate::server::socket::Socket;
+use crate::server::socket_file::SocketFile;
+use crate::server::socket_file::bind_unix;
 
 /// How many peers of terminators are cached, so that a path is not built for each of their requests. Whether the path
 /// is still valid is checked each time, as for a connection.
@@ -77,7 +74,7 @@ pub(in crate::server) struct ForwardedService {
 
 /// A peer, its share, and the size of its chain in bytes.
 #[derive(Clone, Debug)]
-struct Remembered(Arc<PeerConnection>, Arc<Share>, u64);
+struct Remembered(Peer, Arc<Share>, u64);
 
 #[derive(Clone, Debug)]
 struct ChainBytes;
@@ -86,30 +83,6 @@ impl Weighter<[u8; 32], Remembered> for ChainBytes {
     fn weight(&self, _: &[u8; 32], peer: &Remembered) -> u64 {
         peer.2
     }
-}
-
-/// Removes the file of a socket when dropped, unless another file has replaced it: device and inode number are
-/// compared.
-#[derive(Debug)]
-pub(in crate::server) struct SocketFile(PathBuf, (u64, u64));
-
-impl SocketFile {
-    fn new(path: PathBuf) -> io::Result<Self> {
-        let file = file(&path)?;
-        Ok(Self(path, file))
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if file(&self.0).is_ok_and(|file| file == self.1) {
-            drop(fs::remove_file(&self.0));
-        }
-    }
-}
-
-fn file(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
 /// A bound socket, its service, and its address if it has a port.
@@ -124,9 +97,10 @@ pub(in crate::server) struct Bound {
 pub(in crate::server) async fn bind(config: Forwarded, router: Router) -> io::Result<Bound> {
     let (terminator, address) = match config {
         Forwarded::Unix { path, peer_uid } => {
-            let socket = Socket::Unix(bind_unix(&path)?);
+            // The group may be the terminator's. The peer of each connection is checked all the same.
+            let (socket, file) = bind_unix(&path, None)?;
             let forwarded_service = ForwardedService::new(router, Terminator::User(peer_uid));
-            return Ok(Bound { socket, forwarded_service, address: None, file: Some(SocketFile::new(path)?) });
+            return Ok(Bound { socket: Socket::Unix(socket), forwarded_service, address: None, file: Some(file) });
         }
         Forwarded::Mutual { address, terminator } => (Terminator::Svid(terminator), address),
         Forwarded::Insecure { address } => (Terminator::Insecure, address),
@@ -139,21 +113,6 @@ pub(in crate::server) async fn bind(config: Forwarded, router: Router) -> io::Re
         address,
         file: None,
     })
-}
-
-/// Replaces a file that is left over from a server that was killed, but not one with a listener, or one that is not a
-/// socket.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
-        && std::os::unix::net::UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    {
-        fs::remove_file(path)?;
-    }
-    let socket = UnixListener::bind(path)?;
-    // The group may be the terminator's. The peer of each connection is checked all the same.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-    Ok(socket)
 }
 
 impl ForwardedService {
@@ -222,7 +181,7 @@ impl ForwardedService {
         connection: Option<&PeerConnection>,
         (shares, info): (&Shares, ConnectionInfo),
         headers: &HeaderMap,
-    ) -> Result<(Arc<PeerConnection>, Arc<Share>), NotAdmitted> {
+    ) -> Result<(Peer, Arc<Share>), NotAdmitted> {
         let (own, reach) = match (&self.terminator, connection) {
             (Terminator::Svid(id), Some(connection)) => {
                 // The terminator's own certificate may have expired meanwhile.
@@ -250,15 +209,20 @@ impl ForwardedService {
             return Ok((peer, share));
         }
         let bytes = chain.iter().map(|certificate| u64::try_from(certificate.len()).unwrap_or(u64::MAX)).sum();
-        let peer = Arc::new(authority.admit_by(view, chain, reach)?);
-        let identity = peer.identity();
+        let connection = Arc::new(authority.admit_by(view, chain, reach)?);
+        let identity = connection.identity();
         authority.note_seen(&identity);
         let role = match reach {
             Reach::Direct | Reach::Forwarded => CallerRole::of(&view.roles_of(&identity).forwarded()),
             Reach::Insecure => CallerRole::Workload,
         };
-        let share = shares.share(Some(&identity), role, info.remote.map(|remote| remote.ip().to_canonical()));
-        self.peers.insert(key, Remembered(Arc::clone(&peer), Arc::clone(&share), bytes));
+        let share = shares.share(
+            Some(&CallerIdentity::Certificate(identity)),
+            role,
+            info.remote.map(|remote| remote.ip().to_canonical()),
+        );
+        let peer = Peer::Certificate(connection);
+        self.peers.insert(key, Remembered(peer.clone(), Arc::clone(&share), bytes));
         Ok((peer, share))
     }
 }

@@ -16,9 +16,9 @@ use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::NotAdmitted;
-use crate::authority::access::PeerConnection;
+use crate::authority::access::Peer;
 use crate::authority::access::Sender;
-use crate::authority::state::Caller;
+use crate::authority::state::Admitted;
 use crate::authority::state::View;
 use crate::limits::CallerLimits;
 use crate::server::middleware::catch_panic::catch_panic;
@@ -31,13 +31,13 @@ use crate::server::middleware::request_body::within_bounds;
 pub(in crate::server) async fn call(
     router: Router,
     authority: &Authority,
-    peer: Option<&Arc<PeerConnection>>,
+    peer: Option<&Peer>,
     limits: &Arc<CallerLimits>,
     connection: ConnectionInfo,
     method: CalledMethod,
     request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
-    let sender = || Sender::of(peer.map(Arc::as_ref), connection);
+    let sender = || Sender::of(peer, connection);
     let answer = async { admit(router, authority, authority.view(), peer, limits, connection, method, request).await };
     catch_panic(authority, sender, method, answer).await
 }
@@ -48,28 +48,33 @@ pub(super) async fn admit(
     router: Router,
     authority: &Authority,
     view: View,
-    peer: Option<&Arc<PeerConnection>>,
+    peer: Option<&Peer>,
     limits: &Arc<CallerLimits>,
     connection: ConnectionInfo,
     method: CalledMethod,
     request: Request<Body>,
 ) -> Result<Response<Body>, Infallible> {
-    let sender = || Sender::of(peer.map(Arc::as_ref), connection);
-    match authority.authorize(view, peer.map(Arc::as_ref), method) {
-        Ok(caller) => {
+    let sender = || Sender::of(peer, connection);
+    match authority.authorize(view, peer, method) {
+        Ok(admitted) => {
             let headers = request.headers().get(ACCEPT).cloned();
             let (mut request, why) = within_bounds(request, method, limits.share());
             if let Some(peer) = peer {
                 // For streams, where each message is authorized again, and counts for the share.
-                request.extensions_mut().insert(Arc::clone(peer));
+                request.extensions_mut().insert(peer.clone());
                 request.extensions_mut().insert(Arc::clone(limits));
             }
-            if let Some(caller) = caller {
-                let caller = Caller { connection, ..caller };
-                if method.reads() {
-                    authority.report_admin_read(&caller, method.metric_label());
+            match admitted.map(|admitted| admitted.on(connection)) {
+                Some(Admitted::Caller(caller)) => {
+                    if method.reads() {
+                        authority.report_admin_read(&caller, method.metric_label());
+                    }
+                    request.extensions_mut().insert(caller);
                 }
-                request.extensions_mut().insert(caller);
+                Some(Admitted::Local(asker)) => {
+                    request.extensions_mut().insert(asker);
+                }
+                None => {}
             }
             let response = router.oneshot(request).await?;
             let response = refusal::answered(authority, sender, method, response);

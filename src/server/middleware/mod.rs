@@ -24,7 +24,6 @@ pub(in crate::server) use crate::server::middleware::called_method::head_bytes;
 pub(in crate::server) use crate::server::middleware::catch_panic::catch_panic;
 pub(in crate::server) use crate::server::middleware::end_streams::bounded;
 pub(in crate::server) use crate::server::middleware::forwarded::ForwardedService;
-pub(in crate::server) use crate::server::middleware::forwarded::SocketFile;
 pub(in crate::server) use crate::server::middleware::forwarded::Terminator;
 pub(in crate::server) use crate::server::middleware::forwarded::bind as bind_forwarded;
 pub(in crate::server) use crate::server::middleware::guard::call as call_guarded;

@@ -25,10 +25,9 @@ use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::NotAdmitted;
-use crate::authority::access::PeerConnection;
+use crate::authority::access::Peer;
 use crate::authority::access::Protocol;
 use crate::authority::access::Sender;
-use crate::authority::state::Caller;
 use crate::grpc::ext_authz;
 use crate::grpc::short_answer::ShortAnswer;
 use crate::grpc::short_road::ShortAnswering;
@@ -67,7 +66,7 @@ pub(in crate::server) enum Answering {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server) struct Asked<'a> {
     pub(in crate::server) authority: &'a Arc<Authority>,
-    pub(in crate::server) peer: Option<&'a Arc<PeerConnection>>,
+    pub(in crate::server) peer: Option<&'a Peer>,
     pub(in crate::server) share: &'a Arc<Share>,
     pub(in crate::server) buffers: &'a Arc<Buffers>,
     pub(in crate::server) connection: ConnectionInfo,
@@ -137,11 +136,11 @@ impl Asked<'_> {
     fn admit(self, question: ShortQuestion<'_>, body: &[u8], headers: &HeaderMap) -> Result<Answering, Refused> {
         let Self { authority, peer, share, buffers, connection, method } = self;
         let refuse = |error| Box::new(refused(authority, &self.sender(), method, headers, error));
-        let caller = authority.authorize(authority.view(), peer.map(Arc::as_ref), method).map_err(refuse)?;
-        let caller = caller.ok_or_else(|| Box::new(self.broken()))?;
+        let admitted = authority.authorize(authority.view(), peer, method).map_err(refuse)?;
+        let admitted = admitted.ok_or_else(|| Box::new(self.broken()))?;
         let mut held = buffers.hold(share);
         held.add(body.len().saturating_add(PIECE_BYTES)).map_err(|exceeded| refuse(exceeded.into()))?;
-        Ok(match question.answer(authority, Caller { connection, ..caller }, body) {
+        Ok(match question.answer(authority, admitted.on(connection), body) {
             ShortAnswering::Ready(answered) => Answering::Ready(self.unless_refused(answered)),
             ShortAnswering::Waiting(answering) => {
                 let (authority, peer) = (Arc::clone(authority), peer.cloned());
@@ -173,7 +172,7 @@ impl Asked<'_> {
     }
 
     fn sender(&self) -> Sender {
-        Sender::of(self.peer.map(Arc::as_ref), self.connection)
+        Sender::of(self.peer, self.connection)
     }
 }
 

@@ -14,12 +14,12 @@ use hyper::service::Service;
 use hyper::service::service_fn;
 
 use crate::authority::Authority;
+use crate::authority::access::CallerIdentity;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::Exceeded;
 use crate::authority::access::NotAdmitted;
-use crate::authority::access::PeerConnection;
+use crate::authority::access::Peer;
 use crate::authority::access::Sender;
-use crate::authority::identity::PeerIdentity;
 use crate::limits::Admission;
 use crate::limits::CallerLimits;
 use crate::limits::CallerRole;
@@ -52,12 +52,12 @@ impl ThreadLimits {
     pub(in crate::server) fn open(
         &self,
         authority: &Authority,
-        peer: Option<&PeerConnection>,
+        peer: Option<&Peer>,
         info: ConnectionInfo,
         reserve: &Arc<Reserve>,
     ) -> Result<Arc<Opened>, Exceeded> {
         let (identity, role, address) = caller(authority, peer, info);
-        let connection = self.shares.open(identity.as_deref(), role, address, reserve)?;
+        let connection = self.shares.open(identity.as_ref(), role, address, reserve)?;
         let limits = CallerLimits::new(Arc::clone(connection.share()), Arc::clone(&self.admission));
         Ok(Arc::new(Opened { connection, limits: Arc::new(limits) }))
     }
@@ -66,23 +66,26 @@ impl ThreadLimits {
     pub(in crate::server) fn share(
         &self,
         authority: &Authority,
-        peer: Option<&PeerConnection>,
+        peer: Option<&Peer>,
         info: ConnectionInfo,
     ) -> Arc<Share> {
         let (identity, role, address) = caller(authority, peer, info);
-        self.shares.share(identity.as_deref(), role, address)
+        self.shares.share(identity.as_ref(), role, address)
     }
 }
 
 /// What a share is found by.
 fn caller(
     authority: &Authority,
-    peer: Option<&PeerConnection>,
+    peer: Option<&Peer>,
     info: ConnectionInfo,
-) -> (Option<Arc<PeerIdentity>>, CallerRole, Option<IpAddr>) {
+) -> (Option<CallerIdentity>, CallerRole, Option<IpAddr>) {
     let (identity, role) = peer.map_or((None, CallerRole::Anonymous), |peer| {
         let identity = peer.identity();
-        let role = CallerRole::of(&authority.view().roles_of(&identity));
+        let role = match &identity {
+            CallerIdentity::Certificate(identity) => CallerRole::of(&authority.view().roles_of(identity)),
+            CallerIdentity::Local(_) => CallerRole::Proxy,
+        };
         (Some(identity), role)
     });
     (identity, role, info.remote.map(|remote| remote.ip().to_canonical()))
@@ -91,7 +94,7 @@ fn caller(
 /// Refuses each request of a connection that is beyond its caller's share, in the request's protocol.
 pub(in crate::server) fn refusing(
     authority: Arc<Authority>,
-    peer: Option<Arc<PeerConnection>>,
+    peer: Option<Peer>,
     info: ConnectionInfo,
     exceeded: Exceeded,
     buffers: Arc<Buffers>,
@@ -101,7 +104,7 @@ pub(in crate::server) fn refusing(
     service_fn(move |request: Request<IncomingBody>| {
         let method = called_method(&request);
         let mut metrics = RequestMetrics::begin(&authority, method);
-        let sender = Sender::of(peer.as_deref(), info);
+        let sender = Sender::of(peer.as_ref(), info);
         let error = NotAdmitted::ShareExceeded(exceeded);
         let mut response = refused(&authority, &sender, method, request.headers(), error);
         // HTTP/2 has GOAWAY instead.

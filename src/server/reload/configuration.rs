@@ -11,7 +11,7 @@ use crate::trust_sources::files::TrustFileError;
 /// The keys that can change without a restart. The log level and the roles are read for each event and each request;
 /// the files of bundles and client CAs are read again like their contents. All other settings are fixed in running
 /// components, or promised to clients.
-const RELOADABLE: [&str; 4] = ["log.level", "roles", "trust.bundles", "trust.client_cas"];
+const RELOADABLE: [&str; 5] = ["local.proxies", "log.level", "roles", "trust.bundles", "trust.client_cas"];
 
 /// Why the present configuration stays in effect.
 #[derive(Debug, thiserror::Error)]

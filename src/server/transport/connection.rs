@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
@@ -14,7 +15,8 @@ use tokio::time::Instant;
 use crate::authority::Authority;
 use crate::authority::access::ConnectionInfo;
 use crate::authority::access::Exceeded;
-use crate::authority::access::PeerConnection;
+use crate::authority::access::Peer;
+use crate::limits::Reserve;
 use crate::server::bounds::REFUSED_TIME;
 use crate::server::middleware::Buffers;
 use crate::server::middleware::ForwardedService;
@@ -59,12 +61,10 @@ pub(in crate::server) async fn serve(
     let stream = match stream {
         Accepted::Tcp(stream) => stream,
         Accepted::Unix(stream) => {
+            // Its peer is a process of the operator's, which may open connections before it needs them.
             drop(place);
-            if let Door::Forwarded(forwarded_service) = &*door {
-                let end = end(limits.max_age, stages);
-                let service = Arc::clone(forwarded_service);
-                Box::pin(serve_local(stream, service, info, (authority, thread), end)).await;
-            }
+            let end = end(limits.max_age, stages);
+            Box::pin(serve_unix(stream, &door, info, (authority, thread), (&reserve, end))).await;
             return;
         }
     };
@@ -84,8 +84,8 @@ pub(in crate::server) async fn serve(
             let finish = |hello| acceptor.mutual(hello);
             match Box::pin(gate.shake_hands(stream, info.remote, place, deadline, finish)).await {
                 Ok((stream, peer)) => {
-                    let (http2, peer) = (http2(&stream), peer.map(Arc::new));
-                    match thread.open(&authority, peer.as_deref(), info, &reserve) {
+                    let (http2, peer) = (http2(&stream), peer.map(Arc::new).map(Peer::Certificate));
+                    match thread.open(&authority, peer.as_ref(), info, &reserve) {
                         Ok(opened) => {
                             let peers = Peers::Direct(router.clone(), peer, opened);
                             Box::pin(serve_guarded(http2, stream, peers, info, (authority, thread), end)).await;
@@ -142,6 +142,8 @@ pub(in crate::server) async fn serve(
                 Err(refusal) => Box::pin(refuse(refusal, info, &authority)).await,
             }
         }
+        // Over a Unix socket alone.
+        Door::Local(_) => {}
         // Probes and collectors request often, and would distort the metrics of callers.
         Door::Plain(router) => {
             let (asks, asked) = watch::channel(false);
@@ -155,8 +157,23 @@ pub(in crate::server) async fn serve(
     drop(departure);
 }
 
-/// Serves a connection over a Unix domain socket, if its peer has the configured user id.
-async fn serve_local(
+/// Serves a connection over a Unix domain socket.
+async fn serve_unix(
+    stream: std::os::unix::net::UnixStream,
+    door: &Door,
+    info: ConnectionInfo,
+    server: (Arc<Authority>, ThreadLimits),
+    (reserve, end): (&Arc<Reserve>, End),
+) {
+    match door {
+        Door::Forwarded(service) => serve_terminator(stream, Arc::clone(service), info, server, end).await,
+        Door::Local(router) => serve_local(stream, router.clone(), info, server, (reserve, end)).await,
+        Door::Mutual(_) | Door::ServerOnly(_) | Door::Plain(_) => {}
+    }
+}
+
+/// Serves a terminator's connection, if its peer has the configured user id.
+async fn serve_terminator(
     stream: std::os::unix::net::UnixStream,
     forwarded_service: Arc<ForwardedService>,
     info: ConnectionInfo,
@@ -180,6 +197,26 @@ async fn serve_local(
     }
 }
 
+/// Serves HTTP/2 to a proxy on this machine, if the user of its process is named.
+async fn serve_local(
+    stream: std::os::unix::net::UnixStream,
+    router: Router,
+    info: ConnectionInfo,
+    (authority, thread): (Arc<Authority>, ThreadLimits),
+    (reserve, end): (&Arc<Reserve>, End),
+) {
+    let Ok(stream) = UnixStream::from_std(stream) else { return };
+    let Ok(user) = stream.peer_cred().map(|peer| peer.uid()) else { return };
+    let Some(peer) = authority.admit_local(user, info) else { return };
+    match thread.open(&authority, Some(&peer), info, reserve) {
+        Ok(opened) => {
+            let peers = Peers::Direct(router, Some(peer), opened);
+            serve_guarded(true, stream, peers, info, (authority, thread), end).await;
+        }
+        Err(exceeded) => serve_refused(true, stream, (authority, thread), Some(peer), info, exceeded).await,
+    }
+}
+
 /// Serves requests that must be admitted one by one.
 async fn serve_guarded<S>(
     http2: bool,
@@ -194,7 +231,10 @@ async fn serve_guarded<S>(
     let (over, shutdown) = watch::channel(false);
     let (opened, share) = match &peers {
         Peers::Direct(_, _, opened) => (Some(Arc::clone(opened)), Arc::clone(opened.connection.share())),
-        Peers::Forwarded(_, terminator) => (None, thread.share(&authority, terminator.as_deref(), info)),
+        Peers::Forwarded(_, terminator) => {
+            let terminator = terminator.clone().map(Peer::Certificate);
+            (None, thread.share(&authority, terminator.as_ref(), info))
+        }
     };
     let buffers = Buffers::of(share);
     let ending = Ending { authority, shutdown, buffers: Arc::clone(&buffers) };
@@ -222,13 +262,13 @@ async fn serve_refused<S>(
     http2: bool,
     stream: S,
     (authority, thread): (Arc<Authority>, ThreadLimits),
-    peer: Option<Arc<PeerConnection>>,
+    peer: Option<Peer>,
     info: ConnectionInfo,
     exceeded: Exceeded,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let buffers = Buffers::of(thread.share(&authority, peer.as_deref(), info));
+    let buffers = Buffers::of(thread.share(&authority, peer.as_ref(), info));
     let service = refusing(authority, peer, info, exceeded, Arc::clone(&buffers));
     let serving = serve_http(http2, stream, service, buffers, std::future::ready(()));
     drop(tokio::time::timeout(REFUSED_TIME, serving).await);

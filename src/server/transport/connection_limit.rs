@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
 use crate::limits::Reserve;
+use crate::server::descriptors::FurtherListeners;
 use crate::server::descriptors::Permitted;
 
 /// The limit of a listener's connections, and their counts.
@@ -31,10 +32,11 @@ impl ConnectionLimit {
     }
 
     /// The limits of all listeners, in the order in which they are opened.
-    pub(in crate::server) fn of_all(forwarded: bool, permitted: Permitted) -> Vec<Arc<Self>> {
-        let Permitted { mtls, public, ops, forwarded: behind } = permitted;
+    pub(in crate::server) fn of_all(further: FurtherListeners, permitted: Permitted) -> Vec<Arc<Self>> {
+        let Permitted { mtls, public, ops, forwarded, local } = permitted;
         let listeners = [("mtls", mtls), ("public", public), ("ops", ops)];
-        let listeners = listeners.into_iter().chain(forwarded.then_some(("forwarded", behind)));
+        let listeners = listeners.into_iter().chain(further.forwarded.then_some(("forwarded", forwarded)));
+        let listeners = listeners.chain(further.local.then_some(("local", local)));
         listeners.map(|(name, most)| Arc::new(Self::new(name, most))).collect()
     }
 

@@ -21,6 +21,8 @@ pub(in crate::server) enum Door {
     ServerOnly(Router),
     /// Without TLS, with these routes.
     Plain(Router),
+    /// For proxies on this machine, with these routes.
+    Local(Router),
     /// Behind a terminator that forwards the certificates of its peers.
     Forwarded(Arc<ForwardedService>),
 }
@@ -31,7 +33,7 @@ impl Door {
         match self {
             Self::Mutual(_) | Self::ServerOnly(_) => true,
             Self::Forwarded(service) => matches!(service.terminator, Terminator::Svid(_)),
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Local(_) => false,
         }
     }
 }

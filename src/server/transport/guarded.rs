@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::authority::Authority;
 use crate::authority::access::CalledMethod;
 use crate::authority::access::ConnectionInfo;
+use crate::authority::access::Peer;
 use crate::authority::access::PeerConnection;
 use crate::limits::Busy;
 use crate::limits::UnderWay;
@@ -46,7 +47,7 @@ use crate::server::middleware::until_sent;
 #[derive(Clone)]
 pub(super) enum Peers {
     /// The peer of the connection itself, with these routes.
-    Direct(Router, Option<Arc<PeerConnection>>, Arc<Opened>),
+    Direct(Router, Option<Peer>, Arc<Opened>),
     /// Peers whose certificates the terminator, which is the peer of the connection, forwards.
     Forwarded(Arc<ForwardedService>, Option<Arc<PeerConnection>>),
 }
@@ -103,7 +104,7 @@ impl Service<Request<Incoming>> for Guarded {
 impl Guarded {
     fn direct(
         &self,
-        (router, peer, opened): (&Router, &Option<Arc<PeerConnection>>, &Arc<Opened>),
+        (router, peer, opened): (&Router, &Option<Peer>, &Arc<Opened>),
         request: Request<Incoming>,
         method: CalledMethod,
         metrics: RequestMetrics,

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::authority::observe::Family;
 use crate::authority::observe::labels;
 use crate::server::descriptors;
+use crate::server::descriptors::FurtherListeners;
 use crate::server::descriptors::Permitted;
 use crate::server::transport::connection_limit::ConnectionLimit;
 use crate::server::transport::gate::Gate;
@@ -25,9 +26,9 @@ pub(in crate::server) struct Newcomers {
 
 impl Newcomers {
     /// Limits that this many file descriptors permit.
-    pub(in crate::server) fn new(limit: u64, config: &tls::Config, forwarded: bool) -> Self {
-        let permitted = Permitted::of(limit, descriptors::open(), config.max_connections, forwarded);
-        if let Some((listener, permitted)) = permitted.falls_short(config.max_connections, forwarded) {
+    pub(in crate::server) fn new(limit: u64, config: &tls::Config, further: FurtherListeners) -> Self {
+        let permitted = Permitted::of(limit, descriptors::open(), config.max_connections, further);
+        if let Some((listener, permitted)) = permitted.falls_short(config.max_connections, further) {
             tracing::warn!(
                 limit,
                 listener,
@@ -42,7 +43,7 @@ impl Newcomers {
             let proxies = if limit.listener() == "ops" { Arc::default() } else { Arc::clone(&config.proxies) };
             Arc::new(Gate::new(unfinished, config.max_handshakes, proxies))
         };
-        let limits = ConnectionLimit::of_all(forwarded, permitted);
+        let limits = ConnectionLimit::of_all(further, permitted);
         let of_listeners = limits.into_iter().map(|limit| (Arc::clone(&limit), gate(&limit))).collect();
         Self { of_listeners, accept_errors: Arc::default() }
     }

@@ -48,7 +48,7 @@ fn a_caller_enters_by_its_roles_and_by_the_exact_name_of_a_method() {
         fixture
             .authority
             .authorize_now(&connection, CalledMethod::find(method, true))
-            .map(|caller| caller.unwrap().identity.thumbprint())
+            .map(|caller| caller.identity.thumbprint())
     };
     let workload = fixture.prod.svid(CHECKOUT).issue();
     assert_eq!(authorize(workload.clone(), ISSUE), Ok(CertificateThumbprint::of(workload.certificate())));

@@ -196,7 +196,7 @@ fn check(world: &World, question: &Question, token: Option<&str>, leaf: &Leaf, u
     let request =
         CheckRequest { destination, method, path, headers, certificate: &certificate, principal, address: "" };
     let proxy = world.fixture.authority.as_caller(world.fixture.proxy());
-    match world.fixture.authority.check(&proxy, &request).unwrap() {
+    match world.fixture.authority.check(&proxy.clone().into(), &request).unwrap() {
         CheckAnswer::Deny(denial) => Real {
             code: Some(denial.refusal.code()),
             audience: denial.audience,
@@ -223,7 +223,7 @@ fn issue(world: &World, sender: &Sender, request: &TokenRequest) -> Result<Issue
         // As the handshake of such a peer is refused.
         if let NotAdmitted::Unproven(why) = error { why.code() } else { error.code() }
     })?;
-    ready(authority.issue_token(&caller.unwrap(), request)).map_err(|refused| refused.error.code().as_str())
+    ready(authority.issue_token(&caller, request)).map_err(|refused| refused.error.code().as_str())
 }
 
 /// Makes the request that a question is about.

@@ -173,13 +173,14 @@ async fn both(caller: &mut Http, path: &str, sent: &Sent<'_>) -> Seen {
 
 #[tokio::test]
 async fn every_message_and_what_is_none_is_answered_alike_over_both_roads() {
-    let server = TestServer::start().await;
+    let server = TestServer::with_local_proxy().await;
     server.protect(orders()).await.unwrap();
     let (holder, thief) = (server.workload("/checkout").await, server.svid("/thief"));
     let token = server.token(&holder).await;
     let question = |leaf: &Leaf| ValidateBindingRequest { evidence: certificate_of(leaf), ..use_of(&token) };
     let mut proxy = Http::two(connect_h2(&server, &server.svid("/proxy")).await).await;
     let mut workload = Http::two(connect_h2(&server, &holder).await).await;
+    let mut local = server.local_http().await;
     for leaf in [&holder, &thief] {
         let validate = question(leaf).encode_to_vec();
         let check = Asked::with(&token, leaf).header("x-lanyard-subject", "me").message().encode_to_vec();
@@ -194,6 +195,8 @@ async fn every_message_and_what_is_none_is_answered_alike_over_both_roads() {
                 if path == VALIDATE && ["cut", "too large", "compressed", "nothing", "not UTF-8"].contains(&sent.name) {
                     assert!(!matches!(answer.grpc_status(), Some("0") | None), "{}", sent.name);
                 }
+                // A proxy on this machine asks over a socket.
+                assert_eq!(both(&mut local, path, &sent).await, answer, "{path}: {}", sent.name);
                 // Without the role Proxy.
                 both(&mut workload, path, &sent).await;
             }

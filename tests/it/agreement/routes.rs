@@ -7,6 +7,7 @@ use lanyard::proto::IntrospectTokenRequest;
 use lanyard::proto::IssueTokenRequest;
 use lanyard::proto::ProtectedResource;
 use lanyard::proto::ValidateBindingRequest;
+use lanyard::proto::ValidateBindingResponse;
 use lanyard::proto::validate_binding_request::Evidence;
 
 use crate::support::check::Asked;
@@ -25,6 +26,11 @@ const REQUESTS: [(&str, &str, &str); 4] = [
     ("PUT", "/admin/a/b", "orders.admin"),
     ("GET", "/whoami", ""),
 ];
+
+/// Without the reference, which differs from answer to answer.
+fn unreferenced(answer: ValidateBindingResponse) -> ValidateBindingResponse {
+    ValidateBindingResponse { reference: String::new(), ..answer }
+}
 
 /// One piece of evidence, as each of the two voices brings it.
 struct Presented {
@@ -65,7 +71,7 @@ fn presented(leaf: &Leaf, id: &str) -> Vec<Presented> {
 
 #[tokio::test]
 async fn check_and_validate_binding_agree_about_every_route_evidence_and_demand() {
-    let server = TestServer::start().await;
+    let server = TestServer::with_local_proxy().await;
     let admin = Client { scope: "orders.read orders.admin".to_owned(), ..spiffe_client("spiffe://prod.example/lead") };
     server.register(admin).await.unwrap();
     let (checkout, thief, lead) =
@@ -82,6 +88,7 @@ async fn check_and_validate_binding_agree_about_every_route_evidence_and_demand(
     ];
     let proxy = server.svid("/proxy");
     let (mut checks, mut bindings) = (server.checks(&proxy), server.bindings(&proxy));
+    let (mut local_checks, mut local_bindings) = (server.local_checks(), server.local_bindings());
     let mut introspection = server.tokens(&proxy);
     let mut registered = server.protect(orders()).await.unwrap();
     let (mut allowed, mut denied) = (0, 0);
@@ -106,7 +113,10 @@ async fn check_and_validate_binding_agree_about_every_route_evidence_and_demand(
                         for (method, path, scope) in REQUESTS {
                             let asked =
                                 asked.clone().to(method, path).header("authorization", &format!("Bearer {token}"));
-                            let checked = answer(checks.check(asked.message()).await.unwrap().get_ref());
+                            let message = asked.message();
+                            let checked = answer(checks.check(message.clone()).await.unwrap().get_ref());
+                            let local = answer(local_checks.check(message).await.unwrap().get_ref());
+                            assert_eq!(local, checked, "{least} {trust_domain:?} {id} {name} {method} {path}");
                             let request = ValidateBindingRequest {
                                 access_token: token.clone(),
                                 evidence: evidence.clone(),
@@ -114,7 +124,9 @@ async fn check_and_validate_binding_agree_about_every_route_evidence_and_demand(
                                 scope: scope.to_owned(),
                                 receipt: false,
                             };
-                            let evaluated = bindings.validate_binding(request).await.unwrap().into_inner();
+                            let evaluated = bindings.validate_binding(request.clone()).await.unwrap().into_inner();
+                            let local = local_bindings.validate_binding(request).await.unwrap().into_inner();
+                            assert_eq!(unreferenced(local), unreferenced(evaluated.clone()), "{id} {name} {path}");
                             let reason = evaluated.reason().as_str_name().strip_prefix("DENY_REASON_").unwrap();
                             let reason = if evaluated.decision() == Decision::Allow { "" } else { reason };
                             assert_eq!(

@@ -32,6 +32,7 @@ use crate::support::check::route;
 use crate::support::http::Http;
 use crate::support::http::post;
 use crate::support::leaf::Leaf;
+use crate::support::local::listen_locally;
 use crate::support::server::ORDERS;
 use crate::support::server::TestServer;
 use crate::support::server::certificate_of;
@@ -50,6 +51,8 @@ struct Asker {
     tokens: TokenServiceClient<Channel>,
     /// Those of a proxy for the same audiences, where it is none itself.
     bindings: BindingServiceClient<Channel>,
+    /// Those of a proxy on the server's machine.
+    local: BindingServiceClient<Channel>,
 }
 
 impl Asker {
@@ -61,7 +64,8 @@ impl Asker {
         audiences: &'static [&'static str],
     ) -> Self {
         let bindings = server.bindings(&server.svid(proxy));
-        Self { client_id, audiences, http: server.http(leaf).await, tokens: server.tokens(leaf), bindings }
+        let (tokens, local) = (server.tokens(leaf), server.local_bindings());
+        Self { client_id, audiences, http: server.http(leaf).await, tokens, bindings, local }
     }
 
     /// Whether `ValidateBinding` allows the use at one of the audiences, and if not, why not at the first.
@@ -76,7 +80,9 @@ impl Asker {
                 scope: String::new(),
                 receipt: false,
             };
-            let decision = self.bindings.validate_binding(request).await.unwrap().into_inner();
+            let decision = self.bindings.validate_binding(request.clone()).await.unwrap().into_inner();
+            let local = self.local.validate_binding(request).await.unwrap().into_inner();
+            assert_eq!((local.decision, local.reason), (decision.decision, decision.reason), "{token}");
             match decision.decision() {
                 Decision::Allow => return Ok(()),
                 Decision::Deny => reason = reason.or(Some(decision.reason())),
@@ -116,7 +122,11 @@ struct TokenFixture {
 
 impl TokenFixture {
     async fn new() -> Self {
-        let server = TestServer::started(|setup| setup.tokens = "{unbound: true}".to_owned()).await;
+        let server = TestServer::started(|setup| {
+            setup.tokens = "{unbound: true}".to_owned();
+            listen_locally(setup, "resources: ['*']");
+        })
+        .await;
         let orders = Client { tls_client_auth_san_dns: "orders.corp.example".to_owned(), ..pki_client(ORDERS) };
         server.register(orders).await.unwrap();
         let orders = server.setup.corp.client_certificate().dns("orders.corp.example").issue();

@@ -83,8 +83,7 @@ fn a_request_reads_the_clock_once() {
         request();
         assert_eq!(clock.0.load(Ordering::Relaxed) - before, 1, "{what}");
     };
-    let authorize =
-        |connection, method| authority.authorize_now(connection, CalledMethod::find(method, true)).unwrap().unwrap();
+    let authorize = |connection, method| authority.authorize_now(connection, CalledMethod::find(method, true)).unwrap();
     let mut token = String::new();
     reads("IssueToken", &mut || {
         let caller = authorize(&workload, "/lanyard.v1.TokenService/IssueToken");
@@ -92,7 +91,8 @@ fn a_request_reads_the_clock_once() {
     });
     reads("ValidateBinding", &mut || {
         let caller = authorize(&proxy, "/lanyard.v1.BindingService/ValidateBinding");
-        let evaluation = authority.validate_binding(&caller, question(&token, certificate(&leaf))).unwrap();
+        let evaluation =
+            authority.validate_binding(&caller.clone().into(), question(&token, certificate(&leaf))).unwrap();
         assert!(matches!(evaluation.decision, Decision::Allow(_)));
     });
     reads("IntrospectToken", &mut || {
@@ -107,7 +107,10 @@ fn what_changes_after_a_request_was_admitted_counts_from_the_next_one_on() {
     let mint = Mint::new();
     let authority = &mint.fixture.authority;
     let ask = |caller: &Caller| {
-        authority.validate_binding(caller, question(&mint.token, certificate(&mint.leaf))).unwrap().decision
+        authority
+            .validate_binding(&caller.clone().into(), question(&mint.token, certificate(&mint.leaf)))
+            .unwrap()
+            .decision
     };
     let under_way = authority.as_caller(&mint.fixture.svid(PROXY));
     mint.fixture.delete(CHECKOUT);
@@ -163,7 +166,9 @@ fn evidence_and_rotation_go_by_the_holder_of_a_token_and_not_by_its_subject() {
     mint.fixture.clock.set(Timestamp(NOW.0 + 1));
     let authority = &mint.fixture.authority;
     let proxy = authority.as_caller(&mint.fixture.svid(PROXY));
-    let ask = |token: &str, evidence: Evidence| authority.validate_binding(&proxy, question(token, evidence)).unwrap();
+    let ask = |token: &str, evidence: Evidence| {
+        authority.validate_binding(&proxy.clone().into(), question(token, evidence)).unwrap()
+    };
     let matched = |token: &str, evidence: Evidence| match ask(token, evidence).decision {
         Decision::Allow(verdict) => Ok(verdict.matched),
         Decision::Deny(reason) => Err(reason),
@@ -194,7 +199,7 @@ fn trust_domains_and_spiffe_ids_go_by_the_holder_of_a_token_and_not_by_its_subje
     let ask = |token: &str, id: &str| {
         let proxy = authority.as_caller(&mint.fixture.svid(PROXY));
         let evidence = Evidence::from_spiffe_id(id).unwrap();
-        authority.validate_binding(&proxy, question(token, evidence)).unwrap().decision
+        authority.validate_binding(&proxy.clone().into(), question(token, evidence)).unwrap().decision
     };
     let elsewhere = "spiffe://staging.example/ns/shop/sa/checkout";
     let token = on_behalf_of(&mint, elsewhere);

@@ -103,6 +103,7 @@ async fn a_proxy_without_the_role_lets_nothing_through_though_failures_may_pass(
     let upstream = Upstream::start().await;
     for allow_on_error in ["false", "true"] {
         let setup = EnvoySetup {
+            local: None,
             svid: &proxy(&server, "/nobody"),
             bundle: &server.setup.ca.pem(),
             lanyard: server.addresses.mtls,

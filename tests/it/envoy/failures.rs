@@ -117,6 +117,7 @@ async fn under_overload_the_client_gets_our_503_and_nothing_passes_though_failur
 /// An Envoy before something that is not Lanyard.
 async fn before(mesh: &Mesh, other: std::net::SocketAddr, allow: bool) -> Option<Envoy> {
     let setup = EnvoySetup {
+        local: None,
         svid: &proxy(&mesh.server, "/proxy"),
         bundle: &mesh.server.setup.ca.pem(),
         lanyard: other,

@@ -44,6 +44,7 @@ impl Row {
             "check_settings:\n                      context_extensions: {resource: \"https://orders.prod.example\"}";
         let to_orders = "route: {cluster: orders}";
         let setup = EnvoySetup {
+            local: None,
             svid: &proxy(&mesh.server, path),
             bundle: &mesh.server.setup.ca.pem(),
             // The cluster named lanyard is the one with mTLS: here it leads to the inner proxy.

@@ -48,6 +48,7 @@ async fn the_example_is_valid_and_a_misspelt_one_is_not() {
         (vec![("trust_bundle", "trust_bundel".to_owned())], 1),
     ] {
         let setup = EnvoySetup {
+            local: None,
             svid: &proxy(&server, "/proxy"),
             bundle: &server.setup.ca.pem(),
             lanyard: server.addresses.mtls,

@@ -40,7 +40,7 @@ pub fn reasons(shop: &Shop, tokens: &[String]) -> Vec<Option<DenyReason>> {
             scope: "",
             receipt: false,
         };
-        let decided = authority.validate_binding(&authority.as_caller(shop.fixture.proxy()), request).unwrap();
+        let decided = authority.validate_binding(&authority.as_asker(shop.fixture.proxy()), request).unwrap();
         let active = authority.introspect(&admin.view, &requester, token).unwrap().is_some();
         let reason = match decided.decision {
             Decision::Allow(_) => None,
@@ -206,7 +206,7 @@ fn what_the_steps_of_a_denial_say_names_the_token_that_ended() {
         receipt: false,
     };
     let caller = authority.as_caller(shop.fixture.proxy());
-    let reference = authority.validate_binding(&caller, request).unwrap().reference.unwrap();
+    let reference = authority.validate_binding(&caller.clone().into(), request).unwrap().reference.unwrap();
     let admin = authority.as_caller(&shop.fixture.svid(ADMIN));
     let (told, _) = authority.why(&admin, &reference.to_string()).unwrap();
     let last = told.steps.last().unwrap();

@@ -125,7 +125,7 @@ fn decide(shop: &Shop, issued: &Issued) -> Decision {
         scope: "",
         receipt: false,
     };
-    authority.validate_binding(&authority.as_caller(shop.fixture.proxy()), request).unwrap().decision
+    authority.validate_binding(&authority.as_asker(shop.fixture.proxy()), request).unwrap().decision
 }
 
 #[test]

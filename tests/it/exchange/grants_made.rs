@@ -100,7 +100,7 @@ fn receipt_at(shop: &Shop, holder: &str, token: &str, name: &str) -> String {
         scope: "",
         receipt: true,
     };
-    let validated = authority.validate_binding(&authority.as_caller(shop.fixture.proxy()), request).unwrap();
+    let validated = authority.validate_binding(&authority.as_asker(shop.fixture.proxy()), request).unwrap();
     validated.receipt.unwrap().as_str().to_owned()
 }
 

@@ -41,6 +41,7 @@ const CHECKOUT_ID: &str = "spiffe://prod.example/checkout";
 /// An Envoy before the resource of this audience. `None` without Envoy.
 async fn before(server: &TestServer, audience: &str, upstream: &Upstream) -> Option<Envoy> {
     let setup = EnvoySetup {
+        local: None,
         svid: &proxy(server, "/proxy"),
         bundle: &server.setup.ca.pem(),
         lanyard: server.addresses.mtls,

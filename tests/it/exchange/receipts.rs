@@ -62,7 +62,7 @@ pub fn presented_to(shop: &Shop, proxy: &PeerIdentity, token: &str, evidence: Ev
         scope: "",
         receipt: true,
     };
-    authority.validate_binding(&authority.as_caller(proxy), request).unwrap().receipt.unwrap().as_str().to_owned()
+    authority.validate_binding(&authority.as_asker(proxy), request).unwrap().receipt.unwrap().as_str().to_owned()
 }
 
 pub fn certificate(shop: &Shop, holder: &str) -> Evidence {

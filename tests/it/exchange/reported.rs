@@ -203,7 +203,7 @@ fn checked(shop: &Shop, token: &str, leaf: &Leaf) -> Passed {
         address: "",
     };
     let authority = &shop.fixture.authority;
-    match authority.check(&authority.as_caller(shop.fixture.proxy()), &request).unwrap() {
+    match authority.check(&authority.as_asker(shop.fixture.proxy()), &request).unwrap() {
         CheckAnswer::Allow(allowance) => match (allowance.asserted, allowance.let_through) {
             (Some(_), None) => Passed::Asserted,
             (None, Some((refusal, _))) => Passed::LetThrough(refusal),
@@ -224,7 +224,7 @@ fn evaluated(shop: &Shop, token: &str) -> Decision {
         scope: "orders.read",
         receipt: false,
     };
-    authority.validate_binding(&authority.as_caller(shop.fixture.proxy()), request).unwrap().decision
+    authority.validate_binding(&authority.as_asker(shop.fixture.proxy()), request).unwrap().decision
 }
 
 #[test]

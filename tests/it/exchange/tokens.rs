@@ -68,7 +68,7 @@ fn decide(shop: &Shop, token: &str, audience: &str, evidence: Evidence) -> Decis
         scope: "",
         receipt: false,
     };
-    authority.validate_binding(&authority.as_caller(shop.fixture.proxy()), request).unwrap().decision
+    authority.validate_binding(&authority.as_asker(shop.fixture.proxy()), request).unwrap().decision
 }
 
 // RFC 8693 section 4.1; section 5 of the design: what a delegated token says, and nothing more

@@ -127,7 +127,7 @@ fn receipt_at(shop: &Shop, token: &str, holder: &str, name: &str) -> String {
         scope: "",
         receipt: true,
     };
-    let validated = authority.validate_binding(&authority.as_caller(shop.fixture.proxy()), request).unwrap();
+    let validated = authority.validate_binding(&authority.as_asker(shop.fixture.proxy()), request).unwrap();
     validated.receipt.unwrap().as_str().to_owned()
 }
 
@@ -472,7 +472,7 @@ fn a_transaction_token_is_taken_for_nothing_else_and_nothing_else_for_it() {
             scope: "",
             receipt: false,
         };
-        let decision = authority.validate_binding(&proxy, request).unwrap().decision;
+        let decision = authority.validate_binding(&proxy.clone().into(), request).unwrap().decision;
         assert_eq!(matches!(decision, Decision::Allow(_)), kind == "access token", "{kind}");
         if kind == "txn token" {
             assert_eq!(decision, Decision::Deny(DenyReason::TokenType));

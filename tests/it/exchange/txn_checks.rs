@@ -134,8 +134,8 @@ fn check_by(shop: &Shop, name: &str, sent: &Sent<'_>) -> CheckAnswer {
     };
     let authority = &shop.fixture.authority;
     let proxy = authority.as_caller(shop.fixture.proxy());
-    assert!(!authority.check_waits(&proxy, &request), "an ES256 key in memory signs at once");
-    authority.check(&proxy, &request).unwrap()
+    assert!(!authority.check_waits(&proxy.clone().into(), &request), "an ES256 key in memory signs at once");
+    authority.check(&proxy.clone().into(), &request).unwrap()
 }
 
 fn allowed(shop: &Shop, name: &str, sent: &Sent<'_>) -> Allowance {

@@ -6,9 +6,9 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lanyard::authority::access::CallerIdentity;
 use lanyard::authority::access::Limit;
 use lanyard::authority::access::RoleHolder;
-use lanyard::authority::identity::PeerIdentity;
 use lanyard::authority::identity::SpiffeIdPattern;
 use lanyard::limits::CallerRole;
 use lanyard::limits::Callers;
@@ -54,11 +54,11 @@ impl Fixture {
         Self { authority: TestAuthority::new(), reserve: Arc::new(Reserve::new(places)) }
     }
 
-    fn peer(&self, path: &str) -> PeerIdentity {
-        self.authority.svid(&format!("spiffe://prod.example{path}"))
+    fn peer(&self, path: &str) -> CallerIdentity {
+        CallerIdentity::Certificate(Arc::new(self.authority.svid(&format!("spiffe://prod.example{path}"))))
     }
 
-    fn open(&self, shares: &Arc<Shares>, peer: &PeerIdentity, role: CallerRole, from: u8) -> Option<Connection> {
+    fn open(&self, shares: &Arc<Shares>, peer: &CallerIdentity, role: CallerRole, from: u8) -> Option<Connection> {
         let opened = shares.open(Some(peer), role, address(from), &self.reserve);
         opened.inspect_err(|exceeded| assert_eq!(exceeded.limit, Limit::Connections)).ok()
     }
@@ -88,7 +88,7 @@ fn a_tenth_of_the_places_is_for_proxies_and_admins_whose_own_shares_count_too() 
     let entries = vec![(Selector::Role(CallerRole::Proxy), connections(2, 2))];
     let (fixture, shares) = (Fixture::new(40), shares(entries, 1000, NEVER));
     let workloads: Vec<_> = (0..36).map(|number| fixture.peer(&format!("/{number}"))).collect();
-    let open = |peer: &PeerIdentity, role| fixture.open(&shares, peer, role, 1);
+    let open = |peer: &CallerIdentity, role| fixture.open(&shares, peer, role, 1);
     let held: Vec<_> = workloads.iter().map(|peer| open(peer, CallerRole::Workload).unwrap()).collect();
     assert!(open(&fixture.peer("/late"), CallerRole::Workload).is_none());
     let proxy = fixture.peer("/proxy");
@@ -167,7 +167,7 @@ fn the_most_specific_entry_is_a_callers_share() {
         (2, pattern("spiffe://prod.example/*")),
         (3, pattern("spiffe://prod.example/shop/*")),
         (4, pattern("spiffe://prod.example/shop/checkout")),
-        (5, Selector::Holder(RoleHolder::Thumbprint(peer.thumbprint()))),
+        (5, Selector::Holder(RoleHolder::Thumbprint(peer.certificate().unwrap().thumbprint()))),
     ] {
         // In whatever order they are listed.
         entries.insert(0, (selector, connections(connections_of, 10)));

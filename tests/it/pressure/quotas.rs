@@ -101,7 +101,7 @@ fn is_denied_by_others(fixture: &TestAuthority, token: &str, pem: &str) -> [bool
         principal: "",
         address: "",
     };
-    let checked = authority.check(&authority.as_caller(proxy), &request).unwrap();
+    let checked = authority.check(&authority.as_asker(proxy), &request).unwrap();
     let introspected = authority.introspect(&authority.view(), &requester(fixture, proxy), token).unwrap();
     [matches!(checked, CheckAnswer::Deny(_)), introspected.is_none()]
 }

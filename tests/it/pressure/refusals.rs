@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use lanyard::authority::access::CallerIdentity;
 use lanyard::authority::access::ConnectionInfo;
 use lanyard::authority::access::Sender;
 use lanyard::authority::clock::Clock;
@@ -58,7 +59,7 @@ fn folded() -> (TestAuthority, Arc<FoldedRefusals>, Records) {
 }
 
 fn sender(fixture: &TestAuthority, id: &str) -> Sender {
-    Sender { identity: Some(Arc::new(fixture.svid(id))), ..Sender::default() }
+    Sender { identity: Some(CallerIdentity::Certificate(Arc::new(fixture.svid(id)))), ..Sender::default() }
 }
 
 fn from(address: u32, port: u16) -> Sender {

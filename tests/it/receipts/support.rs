@@ -100,7 +100,7 @@ impl Shop {
             principal: "",
             address: "",
         };
-        self.fixture.authority.check(&self.fixture.authority.as_caller(proxy), &request).unwrap()
+        self.fixture.authority.check(&self.fixture.authority.as_asker(proxy), &request).unwrap()
     }
 
     /// The receipt of an ordinary check.
@@ -117,7 +117,7 @@ impl Shop {
             scope: "orders.read",
             receipt: true,
         };
-        self.fixture.authority.validate_binding(&self.fixture.authority.as_caller(caller), request).unwrap()
+        self.fixture.authority.validate_binding(&self.fixture.authority.as_asker(caller), request).unwrap()
     }
 
     pub fn certificate(leaf: &Leaf) -> PresentedEvidence {

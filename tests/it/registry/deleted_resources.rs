@@ -84,7 +84,7 @@ fn uses_of_a_deleted_resources_audience_are_denied_until_it_is_registered_or_for
         let request =
             ValidateRequest { access_token: &token, evidence, audience: Some(STOCK), scope: "", receipt: false };
         let proxy = fixture.authority.as_caller(&fixture.svid(PROXY));
-        fixture.authority.validate_binding(&proxy, request).unwrap().decision
+        fixture.authority.validate_binding(&proxy.clone().into(), request).unwrap().decision
     };
     assert!(is_allowed(&evaluated()));
     fixture.protect(at(ORDERS, &[], &[]));

@@ -89,7 +89,11 @@ fn decided(fixture: &TestAuthority, token: &str, leaf: &Leaf, audience: &str) ->
         receipt: false,
     };
     let caller = fixture.authority.as_caller(fixture.proxy());
-    fixture.authority.validate_binding(&caller, request).unreferenced().map(|evaluation| evaluation.decision)
+    fixture
+        .authority
+        .validate_binding(&caller.clone().into(), request)
+        .unreferenced()
+        .map(|evaluation| evaluation.decision)
 }
 
 fn is_allowed(decision: &Result<Decision, NoDecision>) -> bool {
@@ -108,7 +112,7 @@ fn checked(fixture: &TestAuthority, authority: &str) -> Result<&'static str, Und
         address: "",
     };
     let caller = fixture.authority.as_caller(&fixture.svid(PROXY));
-    Ok(match fixture.authority.check(&caller, &request).unreferenced()? {
+    Ok(match fixture.authority.check(&caller.clone().into(), &request).unreferenced()? {
         CheckAnswer::Deny(denial) => denial.refusal.code(),
         CheckAnswer::Allow(_) => panic!("allowed"),
     })

@@ -95,6 +95,7 @@ impl Rolling {
         let upstream = Upstream::start().await;
         let proxy = fleet.setup.ca.svid("spiffe://prod.example/proxy").dns("localhost").issue();
         let envoy = EnvoySetup {
+            local: None,
             svid: &proxy,
             bundle: &fleet.setup.ca.pem(),
             lanyard: service.address,

@@ -54,6 +54,7 @@ async fn long_a_revocation_counts_behind_envoy_with_two_replicas_within_millisec
     let other = format!("{{address: {}, port_value: {}}}", other.ip(), other.port());
     let other = format!("        - endpoint: {{address: {{socket_address: {other}}}}}\n{listener}");
     let envoy = EnvoySetup {
+        local: None,
         svid: &fleet.setup.ca.svid("spiffe://prod.example/proxy").dns("localhost").issue(),
         bundle: &fleet.setup.ca.pem(),
         lanyard: fleet.address(0),

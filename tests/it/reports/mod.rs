@@ -57,7 +57,7 @@ fn asked(fixture: &TestAuthority, request: &Request) -> (&'static str, &'static 
         principal,
         address: "",
     };
-    match fixture.authority.check(&fixture.authority.as_caller(fixture.proxy()), &request).unwrap() {
+    match fixture.authority.check(&fixture.authority.as_asker(fixture.proxy()), &request).unwrap() {
         CheckAnswer::Allow(allowance) => match allowance.let_through {
             None => ("allowed", ""),
             Some((refusal, _)) => ("let_through", refusal.code()),

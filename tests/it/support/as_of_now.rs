@@ -9,6 +9,7 @@ use lanyard::authority::access::NotAdmitted;
 use lanyard::authority::access::PeerConnection;
 use lanyard::authority::access::Roles;
 use lanyard::authority::identity::PeerIdentity;
+use lanyard::authority::state::Asker;
 use lanyard::authority::state::Caller;
 use lanyard::authority::trust::Unproven;
 use rustls_pki_types::CertificateDer;
@@ -17,10 +18,14 @@ use rustls_pki_types::CertificateDer;
 pub trait AsOfNow {
     fn prove_now(&self, chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Unproven>;
     fn caller_now(&self, connection: &PeerConnection) -> Result<Caller, Unproven>;
-    fn authorize_now(&self, connection: &PeerConnection, method: CalledMethod) -> Result<Option<Caller>, NotAdmitted>;
+    fn authorize_now(&self, connection: &PeerConnection, method: CalledMethod) -> Result<Caller, NotAdmitted>;
     fn roles_now(&self, peer: &PeerIdentity) -> Roles;
     /// The peer as the caller of a request.
     fn as_caller(&self, peer: &PeerIdentity) -> Caller;
+    /// The peer as one who asks for a decision.
+    fn as_asker(&self, peer: &PeerIdentity) -> Asker {
+        self.as_caller(peer).into()
+    }
 }
 
 impl AsOfNow for Authority {
@@ -32,8 +37,8 @@ impl AsOfNow for Authority {
         self.caller(self.view(), connection)
     }
 
-    fn authorize_now(&self, connection: &PeerConnection, method: CalledMethod) -> Result<Option<Caller>, NotAdmitted> {
-        self.authorize(self.view(), Some(connection), method)
+    fn authorize_now(&self, connection: &PeerConnection, method: CalledMethod) -> Result<Caller, NotAdmitted> {
+        self.authorize_caller(self.view(), connection, method)
     }
 
     fn roles_now(&self, peer: &PeerIdentity) -> Roles {

@@ -187,7 +187,7 @@ impl TestAuthority {
             scope: "orders.read",
             receipt: false,
         };
-        self.authority.validate_binding(&self.authority.as_caller(self.proxy()), request).unwrap().decision
+        self.authority.validate_binding(&self.authority.as_asker(self.proxy()), request).unwrap().decision
     }
 
     /// The proxy that asks in `evaluate`.

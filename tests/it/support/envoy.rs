@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -18,6 +20,8 @@ use crate::support::wire;
 
 /// The configuration of a started Envoy: the shipped one, with changes.
 pub struct EnvoySetup<'a> {
+    /// The socket that it asks over, instead of over TLS, and the user that it runs as.
+    pub local: Option<(&'a Path, u32)>,
     /// Its certificate, which also names `localhost`, and the roots by which it verifies its clients and Lanyard.
     pub svid: &'a Leaf,
     pub bundle: &'a str,
@@ -40,15 +44,17 @@ impl EnvoySetup<'_> {
     /// The configuration with the test's addresses and files.
     fn write(&self, folder: &Path) {
         let shipped = fs::read_to_string(in_crate("deploy/envoy/envoy.yaml")).unwrap();
+        let local = fs::read_to_string(in_crate("deploy/envoy/local-socket.yaml")).unwrap();
+        let shipped = match self.local {
+            None => shipped,
+            Some(_) => [shipped.split_once("  - name: lanyard\n").expect("a cluster of that name").0, &local].concat(),
+        };
         let endpoint = |address: SocketAddr| format!("{{address: {}, port_value: {}}}", address.ip(), address.port());
         let at = |name: &str| folder.join(name).display().to_string();
         let mut changes = vec![
             ("{address: 127.0.0.1, port_value: 9901}", "{address: 127.0.0.1, port_value: 0}".to_owned()),
             ("{address: 0.0.0.0, port_value: 10443}", "{address: 127.0.0.1, port_value: 0}".to_owned()),
             ("{address: 127.0.0.1, port_value: 8080}", endpoint(self.upstream)),
-            ("{address: lanyard.lanyard.svc, port_value: 8443}", endpoint(self.lanyard)),
-            ("sni: lanyard.lanyard.svc", "sni: localhost".to_owned()),
-            ("{exact: lanyard.lanyard.svc}", "{exact: localhost}".to_owned()),
             ("/etc/envoy/proxy.pem", at("proxy.pem")),
             ("/etc/envoy/proxy-key.pem", at("proxy-key.pem")),
             ("/etc/envoy/prod.example.pem", at("prod.example.pem")),
@@ -56,6 +62,14 @@ impl EnvoySetup<'_> {
             ("connect_timeout: 1s", "connect_timeout: 30s".to_owned()),
             ("timeout: 0.25s", "timeout: 20s".to_owned()),
         ];
+        changes.extend(match self.local {
+            None => vec![
+                ("{address: lanyard.lanyard.svc, port_value: 8443}", endpoint(self.lanyard)),
+                ("sni: lanyard.lanyard.svc", "sni: localhost".to_owned()),
+                ("{exact: lanyard.lanyard.svc}", "{exact: localhost}".to_owned()),
+            ],
+            Some((socket, _)) => vec![("path: /run/lanyard/local.sock", format!("path: {}", socket.display()))],
+        });
         changes.extend(self.changes.clone());
         let text = changes.iter().fold(shipped, |text, (before, after)| {
             assert!(text.contains(before), "deploy/envoy/envoy.yaml does not say {before}");
@@ -85,8 +99,23 @@ impl EnvoySetup<'_> {
         let folder = tempfile::tempdir().unwrap();
         self.write(folder.path());
         let admin = folder.path().join("admin");
+        let own = folder.path().metadata().unwrap().uid();
+        let other = self.local.map(|(_, user)| user).filter(|user| *user != own);
+        // The tools of whoever runs the tests are nobody else's.
+        let program = other.map_or(program.clone(), |_| {
+            let copy = folder.path().join("envoy");
+            fs::copy(&program, &copy).unwrap();
+            copy
+        });
         let mut command = Command::new(program);
         command.args(["--disable-hot-restart", "--concurrency", "1", "-c"]).arg(folder.path().join("envoy.yaml"));
+        if let Some(user) = other {
+            command.uid(user).gid(user);
+            let files = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+            for path in files.chain([folder.path().to_owned()]) {
+                std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+            }
+        }
         let process = Process::start(command.arg("--admin-address-path").arg(&admin));
         process.until("starting workers");
         let admin: SocketAddr = fs::read_to_string(&admin).unwrap().trim().parse().unwrap();

@@ -1,5 +1,7 @@
 //! A small mesh: a real Envoy between a client with a certificate and a service, and a real Lanyard that Envoy calls.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -17,10 +19,13 @@ use crate::support::envoy::EnvoySetup;
 use crate::support::http::Http;
 use crate::support::http::Reply;
 use crate::support::leaf::Leaf;
+use crate::support::local::SOCKET;
+use crate::support::server::ORDERS;
 use crate::support::server::Setup;
 use crate::support::server::TRUST_DOMAIN;
 use crate::support::server::TestServer;
 use crate::support::server::connect;
+use crate::support::terminator::own_uid;
 use crate::support::upstream::Upstream;
 
 pub struct Mesh {
@@ -33,6 +38,9 @@ pub struct Mesh {
     /// Another registered workload.
     pub thief: Leaf,
 }
+
+/// The user that a proxy runs as, as in Istio.
+const PROXY_USER: u32 = 1337;
 
 /// As in other tests, with a limit of how long the store may not be followed.
 const STORE: &str = "{memory: true, max_staleness: 30s}";
@@ -69,14 +77,40 @@ impl Mesh {
         changes: Vec<(&'static str, String)>,
         resource: impl FnOnce(&mut ProtectedResource),
     ) -> Option<Self> {
-        let server = server_at_real_time().await;
+        Self::start_on(server_at_real_time().await, None, changes, resource).await
+    }
+
+    /// The same, where Envoy asks over a Unix socket. It runs as another user than the tests where they may change that;
+    /// `named` is the user that Lanyard takes for a proxy.
+    pub async fn start_local(named: impl FnOnce(u32) -> u32) -> Option<Self> {
+        let mut user = 0;
+        let server = server_at_real_time_with(|setup| {
+            user = if own_uid(setup) == 0 { PROXY_USER } else { own_uid(setup) };
+            let group = if own_uid(setup) == 0 { format!("group: {PROXY_USER}, ") } else { String::new() };
+            let proxies = format!("[{{uid: {}, resources: ['{ORDERS}']}}]", named(user));
+            setup.local = Some(format!("{{unix: {SOCKET}, {group}proxies: {proxies}}}"));
+            // Its file has permissions of its own.
+            fs::set_permissions(setup.dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        })
+        .await;
+        Self::start_on(server, Some(user), Vec::new(), |_| {}).await
+    }
+
+    async fn start_on(
+        server: TestServer,
+        local: Option<u32>,
+        changes: Vec<(&'static str, String)>,
+        resource: impl FnOnce(&mut ProtectedResource),
+    ) -> Option<Self> {
         let mut protected = orders();
         resource(&mut protected);
         server.protect(protected).await.unwrap();
         let (checkout, thief) = (server.workload("/checkout").await, server.workload("/thief").await);
         let token = server.token(&checkout).await;
         let upstream = Upstream::start().await;
+        let socket = server.local_socket();
         let setup = EnvoySetup {
+            local: local.map(|user| (socket.as_path(), user)),
             svid: &proxy(&server, "/proxy"),
             bundle: &server.setup.ca.pem(),
             lanyard: server.addresses.mtls,

@@ -32,6 +32,7 @@ pub mod jwt_svid;
 pub mod keys;
 pub mod kubernetes;
 pub mod leaf;
+pub mod local;
 pub mod logged;
 pub mod made;
 pub mod mesh;

@@ -41,7 +41,9 @@ impl TestAuthority {
             address: "",
         };
         let caller = self.authority.as_caller(&self.svid(PROXY));
-        let CheckAnswer::Deny(denial) = self.authority.check(&caller, &request).unwrap() else { panic!("allowed") };
+        let CheckAnswer::Deny(denial) = self.authority.check(&caller.clone().into(), &request).unwrap() else {
+            panic!("allowed")
+        };
         let code = denial.refusal.code();
         assert_eq!(code, if denial.audience.is_some() { "TOKEN_MISSING" } else { "RESOURCE_UNKNOWN" });
         denial.audience

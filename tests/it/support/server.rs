@@ -90,6 +90,8 @@ pub struct Setup {
     pub tls: String,
     /// The section `forwarded`, if there is one.
     pub forwarded: Option<String>,
+    /// The section `local`, if there is one.
+    pub local: Option<String>,
     /// Whether the configuration names files of certificates, bundles and client CAs.
     pub files: bool,
     /// The section `workload_api`, if there is one.
@@ -133,6 +135,7 @@ impl Default for Setup {
             lateness: Lateness::default(),
             tls: String::new(),
             forwarded: None,
+            local: None,
             files: true,
             workload_api: None,
         }
@@ -177,6 +180,9 @@ impl Setup {
         }
         if let Some(forwarded) = &self.forwarded {
             writeln!(yaml, "forwarded: {forwarded}").unwrap();
+        }
+        if let Some(local) = &self.local {
+            writeln!(yaml, "local: {local}").unwrap();
         }
         if let Some(section) = &self.workload_api {
             writeln!(yaml, "workload_api: {section}").unwrap();

@@ -50,7 +50,7 @@ impl Traced {
         let upstream = Upstream::start().await;
         let proxy = server.setup.ca.svid("spiffe://prod.example/proxy").dns("localhost").issue();
         let (bundle, lanyard) = (&server.setup.ca.pem(), server.mtls);
-        let setup = EnvoySetup { svid: &proxy, bundle, lanyard, upstream: upstream.address, changes };
+        let setup = EnvoySetup { local: None, svid: &proxy, bundle, lanyard, upstream: upstream.address, changes };
         let envoy = setup.start().await?;
         Some(Self { server, envoy, checkout, token, thief, _upstream: upstream })
     }

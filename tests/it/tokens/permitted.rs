@@ -154,7 +154,7 @@ fn each_request_is_decided_by_its_own_view_though_the_token_is_remembered() {
             scope: "orders.write",
             receipt: false,
         };
-        match fixture.authority.validate_binding(caller, request).unwrap().decision {
+        match fixture.authority.validate_binding(&caller.clone().into(), request).unwrap().decision {
             Decision::Allow(_) => None,
             Decision::Deny(reason) => Some(reason),
         }

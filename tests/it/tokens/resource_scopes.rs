@@ -72,7 +72,7 @@ impl ScopedResources {
         let evidence = PresentedEvidence::Of(Some(Evidence::from_der(self.leaf.certificate()).unwrap()));
         let request =
             ValidateRequest { access_token: token, evidence, audience: Some(audience), scope, receipt: false };
-        let evaluation = self.fixture.authority.validate_binding(&proxy, request).unwrap();
+        let evaluation = self.fixture.authority.validate_binding(&proxy.clone().into(), request).unwrap();
         match evaluation.decision {
             Decision::Allow(_) => Ok(evaluation.claims().unwrap().scope.clone().unwrap_or_default()),
             Decision::Deny(reason) => Err(reason),

@@ -59,7 +59,7 @@ fn ask(
     let request = ValidateRequest { access_token: token, evidence, audience, scope: "", receipt: false };
     fixture
         .authority
-        .validate_binding(&fixture.authority.as_caller(caller), request)
+        .validate_binding(&fixture.authority.as_asker(caller), request)
         .unreferenced()
         .map(|evaluation| evaluation.decision)
 }
@@ -113,7 +113,11 @@ fn the_audience_is_named_by_the_request_or_follows_from_the_proxy() {
         let caller = if fronted.is_some() { proxy.clone() } else { fixture.peer(&leaf) };
         let request = ValidateRequest { access_token: &token, evidence, audience, scope: "", receipt: false };
         let caller = Caller { roles, ..fixture.authority.as_caller(&caller) };
-        fixture.authority.validate_binding(&caller, request).unreferenced().map(|evaluation| evaluation.decision)
+        fixture
+            .authority
+            .validate_binding(&caller.clone().into(), request)
+            .unreferenced()
+            .map(|evaluation| evaluation.decision)
     };
     let fronting = |audiences: &[&str]| {
         Some(Fronted::Audiences(audiences.iter().map(|audience| (*audience).to_owned()).collect()))
@@ -149,7 +153,11 @@ fn a_question_that_cannot_be_read_gets_no_decision() {
             scope,
             receipt: false,
         };
-        fixture.authority.validate_binding(&own, request).unreferenced().map(|evaluation| evaluation.decision)
+        fixture
+            .authority
+            .validate_binding(&own.clone().into(), request)
+            .unreferenced()
+            .map(|evaluation| evaluation.decision)
     };
     assert!(allowed(ask(&token, "orders.read")));
     assert_eq!(ask("", "orders.read"), Err(NoDecision::TokenMissing));

@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 
+use lanyard::authority::access::CallerIdentity;
 use lanyard::authority::access::ConnectionInfo;
 use lanyard::authority::access::NotAdmitted;
 use lanyard::authority::access::Sender;
@@ -32,7 +33,7 @@ fn stranger(fixture: &TestAuthority, known: &PresentedCertificate, number: u32) 
 
 /// A call of this peer that is not admitted.
 fn refused(fixture: &TestAuthority, id: &str) -> Reference {
-    let sender = Sender { identity: Some(fixture.svid(id).into()), ..Sender::default() };
+    let sender = Sender { identity: Some(CallerIdentity::Certificate(fixture.svid(id).into())), ..Sender::default() };
     fixture.authority.report_not_admitted(&sender, METHOD, NotAdmitted::WrongRole, false)
 }
 

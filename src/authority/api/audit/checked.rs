@@ -3,11 +3,11 @@
 use crate::authority::decision::CheckRequest;
 use crate::authority::decision::Findings;
 use crate::authority::resources::ProtectedResource;
-use crate::authority::state::Caller;
+use crate::authority::state::Asker;
 
 /// A request that a proxy asked about, and its decision.
 pub(in crate::authority::api) struct Checked<'a> {
-    pub(in crate::authority::api) caller: &'a Caller,
+    pub(in crate::authority::api) caller: &'a Asker,
     pub(in crate::authority::api) request: &'a CheckRequest<'a>,
     /// The resource that matched, if any did.
     pub(in crate::authority::api) resource: Option<&'a ProtectedResource>,

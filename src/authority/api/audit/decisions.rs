@@ -35,7 +35,7 @@ use crate::authority::reference::Reference;
 use crate::authority::reference::Refused;
 use crate::authority::registration::ClientId;
 use crate::authority::resources::ProtectedResource;
-use crate::authority::state::Caller;
+use crate::authority::state::Asker;
 use crate::authority::state::View;
 use crate::authority::tokens::AccessTokenClaims;
 use crate::authority::tokens::VerifiedToken;
@@ -81,7 +81,7 @@ impl Authority {
     /// `audience` is what the request names, whether or not it is registered.
     pub(in crate::authority::api) fn record_not_decided(
         &self,
-        caller: &Caller,
+        caller: &Asker,
         audience: Option<&str>,
         why: NoDecision,
     ) -> Refused<NoDecision> {
@@ -104,7 +104,7 @@ impl Authority {
     /// reference.
     pub(in crate::authority::api) fn record_binding_decided(
         &self,
-        caller: &Caller,
+        caller: &Asker,
         (audience, registered): (&str, Option<&ProtectedResource>),
         evidence: Option<&Evidence>,
         evaluation: &mut Evaluation,

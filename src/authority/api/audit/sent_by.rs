@@ -17,7 +17,7 @@ use crate::authority::state::View;
 /// Adds who sent the request, and on which connection.
 pub(in crate::authority::api) fn sent_by(sender: &Sender, record: AuditRecord) -> AuditRecord {
     let ConnectionInfo { remote, listener } = sender.connection;
-    let certificate = sender.identity.as_deref().map(|identity| PresentedCertificate::from(identity.certificate()));
+    let certificate = certificate(sender);
     AuditRecord { remote: remote.map(|remote| remote.to_string()), listener, ..presented(certificate.as_ref(), record) }
 }
 
@@ -33,7 +33,7 @@ pub(in crate::authority::api) fn presented(
     }
 }
 
-/// The sender by its certificate.
+/// The sender by its certificate, or by the user that it runs as.
 pub(in crate::authority::api) fn actor(sender: &Sender) -> Option<String> {
     sender.identity.as_ref().map(ToString::to_string)
 }
@@ -48,13 +48,12 @@ pub(in crate::authority::api) fn registration(view: &View, client: Option<&Clien
 
 /// What is remembered of the sender of a refused request, and what to do about it.
 pub(in crate::authority::api) fn grounds(sender: &Sender, fix: &'static str) -> Grounds {
-    let identity = sender.identity.as_deref();
-    Grounds {
-        fix,
-        connection: identity.map(|identity| PresentedCertificate::from(identity.certificate())),
-        sender: actor(sender),
-        ..Grounds::default()
-    }
+    Grounds { fix, connection: certificate(sender), sender: actor(sender), ..Grounds::default() }
+}
+
+fn certificate(sender: &Sender) -> Option<PresentedCertificate> {
+    let identity = sender.identity.as_ref()?.certificate()?;
+    Some(PresentedCertificate::from(identity.certificate()))
 }
 
 /// The only step of a decision that ended with it.

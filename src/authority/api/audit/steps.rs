@@ -13,7 +13,7 @@ use crate::authority::deny_reason::DenyReason;
 use crate::authority::resources::Need;
 use crate::authority::resources::ProtectedResource;
 use crate::authority::resources::Route;
-use crate::authority::state::Caller;
+use crate::authority::state::Asker;
 
 /// The steps of a check: those up to the one that ended with `ended`, or all, and then those of the decision on the token.
 pub(in crate::authority::api) fn of_check(
@@ -104,7 +104,7 @@ fn ended_before_token(refusal: CheckRefusal, route: Option<&Route>) -> Option<Ch
 }
 
 /// The steps of a question that got no decision.
-pub(in crate::authority::api) fn of_no_decision(caller: &Caller, audience: Option<&str>, why: NoDecision) -> Vec<Step> {
+pub(in crate::authority::api) fn of_no_decision(caller: &Asker, audience: Option<&str>, why: NoDecision) -> Vec<Step> {
     let ended_at = match why {
         NoDecision::Stale | NoDecision::RecordTooNew => Check::Freshness,
         NoDecision::TokenMissing => Check::AccessToken,

@@ -46,8 +46,7 @@ impl Authority {
     /// The asked peer as the caller of the token endpoint, or why it is not admitted.
     pub(super) fn supposed_caller(&self, view: &View, asked: &AskedIdentity) -> Result<Caller, NotAdmitted> {
         let connection = self.supposed_connection(view, asked)?;
-        let caller = self.authorize(view.clone(), Some(&connection), CalledMethod::issue_token())?;
-        caller.ok_or(NotAdmitted::NoCertificate)
+        self.authorize_caller(view.clone(), &connection, CalledMethod::issue_token())
     }
 
     fn supposed_connection(&self, view: &View, asked: &AskedIdentity) -> Result<PeerConnection, Unproven> {

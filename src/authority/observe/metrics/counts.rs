@@ -277,6 +277,7 @@ mod tests {
             HandshakeError::TooSlow,
             HandshakeError::Displaced,
             HandshakeError::ProxyHeader,
+            HandshakeError::UserUnknown,
         ]);
         each_is_counted_under_its_code(handshakes.map(|error| (error, error.code())));
     }

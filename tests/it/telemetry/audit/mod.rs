@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use lanyard::authority::Authority;
+use lanyard::authority::access::CallerIdentity;
 use lanyard::authority::access::ConnectionInfo;
 use lanyard::authority::access::NotAdmitted;
 use lanyard::authority::access::PeerConnection;
@@ -98,7 +99,10 @@ fn reports(authority: &Authority, peer: &PeerIdentity, connection: &PeerConnecti
     let expired = NotAdmitted::Unproven(Unproven::Expired);
     let stream = "/lanyard.v1.BindingService/ValidateBindings";
     let info = ConnectionInfo { remote: Some("192.0.2.7:40000".parse().unwrap()), listener: Some("mtls") };
-    let (unknown, sender) = (Sender::of(None, info), Sender::of(Some(connection), info));
+    let (unknown, sender) = (
+        Sender::of(None, info),
+        Sender { identity: Some(CallerIdentity::Certificate(connection.identity())), connection: info },
+    );
     authority.report_not_admitted(&sender, "/lanyard.v1.TokenService/IssueToken", NotAdmitted::WrongRole, false);
     authority.report_not_admitted(&unknown, "other", NotAdmitted::NoSuchMethod, false);
     authority.report_not_admitted(&sender, stream, expired, true);
@@ -110,7 +114,7 @@ fn reports(authority: &Authority, peer: &PeerIdentity, connection: &PeerConnecti
     authority.report_refused(&sender, grant, "only client_credentials is served");
     authority.report_refused(&unknown, RefusedRequest::Introspection("invalid_request"), "token is missing");
     let caller = Caller { connection: info, ..authority.as_caller(peer) };
-    authority.report_not_decided(&caller, "https://orders.shop.internal", NoDecision::ScopeMalformed);
+    authority.report_not_decided(&caller.clone().into(), "https://orders.shop.internal", NoDecision::ScopeMalformed);
     authority.report_unread_check(&sender, CheckRefusal::RequestMalformed);
     authority.report_admin_read(&caller, "/lanyard.v1.RegistryService/ListClients");
     authority.report_reloaded(Reloaded::Configuration, Some("log.level roles".to_owned()));

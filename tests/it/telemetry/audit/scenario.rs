@@ -58,7 +58,7 @@ fn check(authority: &Authority, proxy: &PeerIdentity, token: &str, leaf: &Leaf, 
         principal: "",
         address: "",
     };
-    authority.check(&authority.as_caller(proxy), &request).unwrap();
+    authority.check(&authority.as_asker(proxy), &request).unwrap();
 }
 
 fn orders(mode: &str) -> ResourceMetadata {
@@ -109,10 +109,10 @@ pub fn happen(fixture: &TestAuthority, reports: impl FnOnce(&Authority, &PeerIde
     let evidence = PresentedEvidence::Of(Some(Evidence::from_spiffe_id(CHECKOUT).unwrap()));
     let request =
         ValidateRequest { access_token: &issued, evidence, audience: Some(ORDERS), scope: "", receipt: false };
-    drop(authority.validate_binding(&authority.as_caller(&proxy), request));
+    drop(authority.validate_binding(&authority.as_asker(&proxy), request));
     let evidence = PresentedEvidence::Nothing;
     let request = ValidateRequest { access_token: "", evidence, audience: Some(ORDERS), scope: "", receipt: false };
-    drop(authority.validate_binding(&authority.as_caller(&proxy), request));
+    drop(authority.validate_binding(&authority.as_asker(&proxy), request));
 
     let resource = ready(authority.create_resource(&admin, orders("enforce"), false)).unwrap();
     check(authority, &proxy, &issued, &leaf, "/orders?access_token=planted");

@@ -181,7 +181,7 @@ impl Audited {
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         let request =
             CheckRequest { destination, method: "GET", path, headers, certificate: "", principal, address: "" };
-        self.fixture.authority.check(&self.caller(), &request).unwrap();
+        self.fixture.authority.check(&self.caller().into(), &request).unwrap();
         self.sink.records().pop().unwrap()
     }
 }
@@ -238,7 +238,7 @@ fn a_denied_use_names_the_registration_that_applied_and_an_allowed_one_nothing_m
     let evidence = PresentedEvidence::Of(Some(Evidence::from_spiffe_id(thief).unwrap()));
     let request =
         ValidateRequest { access_token: &audited.token, evidence, audience: Some(ORDERS), scope: "", receipt: false };
-    audited.fixture.authority.validate_binding(&audited.caller(), request).unwrap();
+    audited.fixture.authority.validate_binding(&audited.caller().into(), request).unwrap();
     let denied = audited.sink.records().pop().unwrap();
     assert_eq!((&denied["registration"], &denied["remote"]), (&"shop".into(), &"192.0.2.9:4711".into()), "{denied}");
 }
@@ -267,7 +267,7 @@ fn a_resource_that_is_not_known_is_named_as_the_request_named_it() {
         scope: "",
         receipt: false,
     };
-    audited.fixture.authority.validate_binding(&audited.caller(), request).unwrap_err();
+    audited.fixture.authority.validate_binding(&audited.caller().into(), request).unwrap_err();
     assert_eq!(audited.sink.records().pop().unwrap()["resource"], "https://unknown.example");
 }
 
@@ -293,7 +293,7 @@ fn what_a_client_writes_is_bounded_and_escaped() {
             principal: forged,
             address: "",
         };
-        fixture.authority.check(&fixture.authority.as_caller(&fixture.svid(PROXY)), &request).unwrap();
+        fixture.authority.check(&fixture.authority.as_asker(&fixture.svid(PROXY)), &request).unwrap();
     });
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(!log.contains('\u{1b}') && !log.contains("planted"), "{log}");
