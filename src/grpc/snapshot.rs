@@ -38,7 +38,6 @@ use crate::authority::observe::Outcome;
 use crate::authority::observe::Question;
 use crate::authority::observe::known_reason;
 use crate::authority::state::Admitted;
-use crate::authority::state::Admitted;
 use crate::authority::state::Caller;
 use crate::authority::store::Revision;
 use crate::grpc::Services;
