@@ -29,10 +29,11 @@ const DEFINITIONS: [(&str, &[&str]); 3] = [
 ];
 
 /// The manifests, and how many objects each has.
-const MANIFESTS: [(&str, usize); 6] = [
+const MANIFESTS: [(&str, usize); 7] = [
     ("linkerd/certificates.yaml", 2),
     ("istio/checks.yaml", 3),
     ("istio/ingress-gateway.yaml", 3),
+    ("istio/local-socket.yaml", 2),
     ("istio/waypoint.yaml", 2),
     ("envoy-gateway/gateway.yaml", 4),
     ("envoy-gateway/checks.yaml", 3),
@@ -142,6 +143,13 @@ fn a_manifest_that_is_a_little_wrong_is_told_from_one_that_is_right() {
             ("envoy-gateway/checks.yaml", "statusOnError: 503", "statusOnError: 200", "Unsupported value"),
             ("envoy-gateway/checks.yaml", "kind: SecurityPolicy", "kind: SecurityPolicies", "no definition"),
             // Rules in CEL.
+            ("istio/local-socket.yaml", "unix:///run", "unix://run", "UDS must be an absolute path"),
+            (
+                "istio/local-socket.yaml",
+                "- address: unix",
+                "- ports: {grpc: 80}\n    address: unix",
+                "UDS may not include ports",
+            ),
             ("envoy-gateway/checks.yaml", "type: Value,", "type: ValueRef,", "Exactly one of value or valueRef"),
             ("envoy-gateway/gateway.yaml", "mode: SanitizeSet", "mode: Sanitize", "certDetailsToAdd can only be set"),
         ],
