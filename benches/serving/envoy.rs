@@ -42,13 +42,16 @@ use crate::support::server::until_listening;
 /// The configuration that is shipped.
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/envoy/envoy.yaml");
 
+/// What is in it instead of a cluster over TLS.
+const OVER_A_SOCKET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/envoy/local-socket.yaml");
+
 /// The load: requests a second, for how long in a round, and before it with tokens that were not seen yet.
-const A_SECOND: f64 = 400.0;
+pub(crate) const A_SECOND: f64 = 400.0;
 const MEASURED: Duration = Duration::from_secs(4);
-const WARMING: Duration = Duration::from_secs(1);
+pub(crate) const WARMING: Duration = Duration::from_secs(1);
 
 /// How many different tokens a round has: each is seen while warming.
-const TOKENS: usize = 200;
+pub(crate) const TOKENS: usize = 200;
 
 /// What the service answers. The client reads answers as gRPC frames them.
 const ANSWER: &[u8] = b"\0\0\0\0\x06served";
@@ -62,7 +65,8 @@ pub(crate) async fn beside_noop(rounds: usize) -> Result<(), Failure> {
     let noop = Noop::start("own", server.folder())?;
     let service = serve().await?;
     let start = |asked| Envoy::start(server.folder(), service, asked);
-    let [without, beside, ours] = [start(None)?, start(Some(noop.port()))?, start(Some(server.port()))?];
+    let [without, beside, ours] =
+        [start(Asked::Nobody)?, start(Asked::Port(noop.port()))?, start(Asked::Port(server.port()))?];
     let [mut without, mut beside, mut ours] =
         [without.connect().await?, beside.connect().await?, ours.connect().await?];
     let mut figure = Figure::median_time();
@@ -83,7 +87,7 @@ pub(crate) async fn beside_noop(rounds: usize) -> Result<(), Failure> {
 }
 
 /// A service that answers each request at once, in this process.
-async fn serve() -> Result<SocketAddr, Failure> {
+pub(crate) async fn serve() -> Result<SocketAddr, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
@@ -98,12 +102,22 @@ async fn serve() -> Result<SocketAddr, Failure> {
 }
 
 /// Whether a request reached the service. A denial has another body.
-fn served(message: &[u8]) -> Verdict {
+pub(crate) fn served(message: &[u8]) -> Verdict {
     if ANSWER.ends_with(message) && !message.is_empty() { Verdict::Served } else { Verdict::Refused }
 }
 
+/// Whom an Envoy asks about each request.
+#[derive(Clone, Copy)]
+pub(crate) enum Asked<'a> {
+    Nobody,
+    /// Over TLS, at this port.
+    Port(u16),
+    /// Over this Unix socket.
+    Socket(&'a Path),
+}
+
 /// A running Envoy.
-struct Envoy {
+pub(crate) struct Envoy {
     process: Child,
     port: u16,
     folder: PathBuf,
@@ -111,7 +125,7 @@ struct Envoy {
 
 impl Envoy {
     /// One in front of the service, which has its checks answered at this port, or none.
-    fn start(folder: &Path, service: SocketAddr, asked: Option<u16>) -> Result<Self, Failure> {
+    pub(crate) fn start(folder: &Path, service: SocketAddr, asked: Asked<'_>) -> Result<Self, Failure> {
         let port = free_port()?;
         let file = folder.join(format!("envoy-{port}.yaml"));
         fs::write(&file, configuration(folder, port, service, asked)?)?;
@@ -124,7 +138,7 @@ impl Envoy {
     }
 
     /// The sample workload's connection to it.
-    async fn connect(self) -> Result<Caller, Failure> {
+    pub(crate) async fn connect(self) -> Result<Caller, Failure> {
         until_listening(self.port).await?;
         let connection = Peer::in_folder(&self.folder, "workload", self.port)?.connect().await?;
         Ok(Caller { connection, _envoy: self })
@@ -139,14 +153,18 @@ impl Drop for Envoy {
 }
 
 /// A client of one Envoy.
-struct Caller {
-    connection: Connection,
+pub(crate) struct Caller {
+    pub(crate) connection: Connection,
     _envoy: Envoy,
 }
 
 impl Caller {
     /// A round, and the CPU time of the server of its checks, if there is one.
-    async fn round(&mut self, requests: &[Request], checked_by: Option<&dyn Process>) -> Result<Round, Failure> {
+    pub(crate) async fn round(
+        &mut self,
+        requests: &[Request],
+        checked_by: Option<&dyn Process>,
+    ) -> Result<Round, Failure> {
         let cpu_seconds = || checked_by.map_or(Ok(0.0), Process::cpu_seconds);
         let before = cpu_seconds()?;
         let measured = self.connection.at_rate(requests, A_SECOND, MEASURED, served).await?;
@@ -155,15 +173,13 @@ impl Caller {
 }
 
 /// The shipped configuration with these addresses, and the files and names of the trust domain in the folder.
-fn configuration(folder: &Path, port: u16, service: SocketAddr, asked: Option<u16>) -> Result<String, Failure> {
+fn configuration(folder: &Path, port: u16, service: SocketAddr, asked: Asked<'_>) -> Result<String, Failure> {
     let at = |name: &str| folder.join(name).display().to_string();
     let endpoint = |port: u16| format!("{{address: 127.0.0.1, port_value: {port}}}");
     let changes = [
         ("{address: 127.0.0.1, port_value: 9901}", endpoint(0)),
         ("{address: 0.0.0.0, port_value: 10443}", endpoint(port)),
         ("{address: 127.0.0.1, port_value: 8080}", endpoint(service.port())),
-        ("{address: lanyard.lanyard.svc, port_value: 8443}", endpoint(asked.unwrap_or_default())),
-        ("lanyard.lanyard.svc", "localhost".to_owned()),
         ("/etc/envoy/proxy.pem", at("proxy.pem")),
         ("/etc/envoy/proxy-key.pem", at("proxy-key.pem")),
         ("/etc/envoy/prod.example.pem", at("ca.pem")),
@@ -172,14 +188,28 @@ fn configuration(folder: &Path, port: u16, service: SocketAddr, asked: Option<u1
         // A machine that is busy with something else fails no request.
         ("timeout: 0.25s", "timeout: 20s".to_owned()),
     ];
+    let asks = match asked {
+        Asked::Nobody | Asked::Port(_) => {
+            let port = if let Asked::Port(port) = asked { port } else { 0 };
+            vec![
+                ("{address: lanyard.lanyard.svc, port_value: 8443}", endpoint(port)),
+                ("lanyard.lanyard.svc", "localhost".to_owned()),
+            ]
+        }
+        Asked::Socket(socket) => vec![("/run/lanyard/local.sock", socket.display().to_string())],
+    };
     let mut text = fs::read_to_string(SHIPPED)?;
-    for (before, after) in changes {
+    if let Asked::Socket(_) = asked {
+        let (before, _) = text.split_once("  - name: lanyard\n").ok_or("no cluster of that name")?;
+        text = [before, &fs::read_to_string(OVER_A_SOCKET)?].concat();
+    }
+    for (before, after) in changes.into_iter().chain(asks) {
         if !text.contains(before) {
             return Err(format!("{SHIPPED} does not say {before}").into());
         }
         text = text.replace(before, &after);
     }
-    if asked.is_some() {
+    if !matches!(asked, Asked::Nobody) {
         return Ok(text);
     }
     let cut = |text: &str, begin, end| -> Option<String> {

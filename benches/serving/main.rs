@@ -1,7 +1,7 @@
 //! Measures what calls cost beside servers that answer without judging, in the same run: `cargo bench --bench serving
 //! [ROUNDS]`. With the name of a figure after it, that one alone; with `trail`, what they cost with an audit trail beside
 //! what they cost without; with `exchange`, the same of receipts and token exchange; with `envoy`, what a check adds to a
-//! request through a real Envoy.
+//! request through a real Envoy; with `edge`, what one costs that Envoy asks over a Unix socket on its own machine.
 //!
 //! Each server runs on one core in a process of its own, and the raw client of `support` on another. The rounds of one
 //! figure are interleaved: ours, the other, ours, the other. A figure is the median of the rounds' ratios, with its 95 %
@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod edge;
 mod envoy;
 mod exchange;
 mod figures;
@@ -80,6 +81,7 @@ fn main() -> Result<(), Failure> {
         Some("trail") => runtime.block_on(trail::with_and_without(rounds)),
         Some("exchange") => runtime.block_on(exchange::with_and_without(rounds)),
         Some("envoy") => runtime.block_on(envoy::beside_noop(rounds)),
+        Some("edge") => runtime.block_on(edge::over_a_socket(rounds)),
         figure => runtime.block_on(measure(rounds, figure)),
     }
 }

@@ -1,6 +1,6 @@
 //! Servers that answer without judging, which the figures are beside: `own` is built like Lanyard's serving threads (one
 //! current-thread runtime, unvectored TLS writes), `stock` is tonic as its documentation shows it, `short` is `own` without
-//! tonic.
+//! tonic, `socket` is `own` over a Unix socket without TLS.
 //!
 //! The first two decode each request and send an answer of Lanyard's that was recorded before. They are not to be changed: what
 //! was measured beside them is compared over time.
@@ -38,6 +38,7 @@ use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::net::UnixListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::Request;
@@ -52,6 +53,9 @@ use crate::support::Failure;
 pub(crate) const VALIDATED: &str = "validated.bin";
 pub(crate) const CHECKED: &str = "checked.bin";
 
+/// The socket of the server that has one, in the same folder.
+pub(crate) const NOOP_SOCKET: &str = "noop.sock";
+
 /// Serves until the process is killed. The port is printed.
 pub(crate) fn serve(kind: &str, folder: &Path) -> Result<(), Failure> {
     let answers = Arc::new(Answers::read(folder)?);
@@ -64,6 +68,10 @@ pub(crate) fn serve(kind: &str, folder: &Path) -> Result<(), Failure> {
         "short" => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(short::serve(folder, acceptor))
+        }
+        "socket" => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(over_a_socket(answers, folder))
         }
         "stock" => tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(stock(answers, acceptor)),
         _ => Err("no such server".into()),
@@ -145,6 +153,22 @@ async fn own(answers: Arc<Answers>, acceptor: TlsAcceptor) -> Result<(), Failure
                 builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).await
             };
             drop(served.await);
+        });
+    }
+}
+
+/// As `own`, over a Unix socket without TLS.
+async fn over_a_socket(answers: Arc<Answers>, folder: &Path) -> Result<(), Failure> {
+    let routes = routes(answers).prepare();
+    let listener = UnixListener::bind(folder.join(NOOP_SOCKET))?;
+    // It has no port.
+    println!("0");
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let routes = routes.clone();
+        tokio::spawn(async move {
+            let builder = auto::Builder::new(TokioExecutor::new()).http2_only();
+            drop(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).await);
         });
     }
 }
