@@ -2,7 +2,7 @@
 //! useless without the certificate's private key.
 //!
 //! With `default-features = false, features = ["client"]`, this is the library that a workload links: [`client`] and
-//! [`proto`].
+//! [`proto`]. With `verifier` in its place, it is also what a service needs to verify the tokens of its callers.
 
 #[cfg(feature = "server")]
 pub mod apply;

@@ -24,7 +24,8 @@
 //! ```
 //!
 //! A workload needs this module alone: `lanyard = { default-features = false, features = ["client"] }`. With the
-//! feature `opentelemetry`, calls also propagate the current span, if the program traces with tracing-opentelemetry.
+//! feature `opentelemetry`, calls also propagate the current span, if the program traces with tracing-opentelemetry. With the
+//! feature `verifier` there is also the module `verifier`, for services that verify the tokens of their callers themselves.
 
 pub mod assertion;
 pub mod bearer;
@@ -41,3 +42,5 @@ pub mod renewal;
 pub mod source;
 pub mod supply;
 pub mod token;
+#[cfg(feature = "verifier")]
+pub mod verifier;

@@ -24,8 +24,8 @@ pub(in crate::client) fn backoff(failures: u32) -> Duration {
     bound / 1000 * (500 + random(501))
 }
 
-/// A random number below `bound`, which is at most 65536.
-fn random(bound: u32) -> u32 {
+/// A random number below `bound`, which is at most 65536 and not 0.
+pub(in crate::client) fn random(bound: u32) -> u32 {
     let mut bytes = [0; 2];
     // Without randomness the intervals are not spread, which is harmless.
     let _filled = aws_lc_rs::rand::fill(&mut bytes).is_ok();

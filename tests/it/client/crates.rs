@@ -29,6 +29,9 @@ const OF_TRACING: [&str; 4] = ["opentelemetry", "opentelemetry_sdk", "tracing-op
 /// 132 when it was written; a minor update of a dependency may bring a few.
 const MOST_CRATES: usize = 140;
 
+/// The crates that reading JSON takes.
+const MOST_OF_JSON: usize = 7;
+
 /// The crates that are linked, each with its version.
 fn crates(features: &[&str]) -> BTreeSet<String> {
     let mut tree = Command::new(env!("CARGO"));
@@ -58,6 +61,15 @@ fn with_tracing_the_client_links_opentelemetry_and_nothing_of_the_server() {
     let client = crates(&["--no-default-features", "--features", "client,opentelemetry"]);
     assert_eq!(linked(&client, &OF_THE_SERVER), Vec::<&str>::new());
     assert_eq!(linked(&client, &OF_TRACING), OF_TRACING);
+}
+
+#[test]
+fn with_the_verifier_the_client_links_what_reads_json_and_nothing_else_of_the_server() {
+    let client = crates(&["--no-default-features", "--features", "client"]);
+    let verifier = crates(&["--no-default-features", "--features", "verifier"]);
+    assert_eq!(linked(&verifier, &OF_THE_SERVER), ["serde", "serde_json"]);
+    assert_eq!(linked(&verifier, &OF_TRACING), Vec::<&str>::new());
+    assert!(verifier.len() <= client.len() + MOST_OF_JSON, "{verifier:#?}");
 }
 
 #[test]

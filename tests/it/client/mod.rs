@@ -3,4 +3,5 @@
 mod crates;
 mod exchanged;
 mod tokens;
+mod verifier;
 mod workload_api;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -17,12 +18,36 @@ use crate::support::tools;
 
 const PROTOS: [&str; 2] = ["lanyard/v1/token.proto", "lanyard/v1/binding.proto"];
 
-/// protoc with these options, into this folder; `None` if python, which brings it, is to be skipped.
-fn protoc(folder: &Path, options: &[&str]) -> Option<Command> {
+/// protoc with these options and protos, into this folder; `None` if python, which brings it, is to be skipped.
+fn protoc(folder: &Path, options: &[&str], protos: &[&str]) -> Option<Command> {
     let mut command = Command::new(tools::protoc()?);
     command.current_dir(folder).args(["-m", "grpc_tools.protoc", "-I"]).arg(in_crate("proto"));
-    command.args(options).args(PROTOS);
+    command.args(options).args(protos);
     Some(command)
+}
+
+/// Builds the program of this module in a folder of the examples, with what is generated from these protos; `None` if go or python
+/// is to be skipped.
+pub fn go_program(folder: &Path, example: &str, module: &str, protos: &[&str]) -> Option<PathBuf> {
+    for file in fs::read_dir(in_crate(example)).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    let mut plugins = Vec::new();
+    for (name, package) in [
+        ("protoc-gen-go", "google.golang.org/protobuf/cmd/protoc-gen-go"),
+        ("protoc-gen-go-grpc", "google.golang.org/grpc/cmd/protoc-gen-go-grpc"),
+    ] {
+        run(tools::go_in(folder)?.args(["build", "-o", name, package])).ok();
+        plugins.push(format!("--plugin={}", folder.join(name).display()));
+    }
+    let packages: Vec<String> = protos.iter().map(|proto| format!("M{proto}={module}/lanyardv1")).collect();
+    let into = format!("module={module},{}", packages.join(","));
+    let options = ["--go_out=.", "--go-grpc_out=.", &format!("--go_opt={into}"), &format!("--go-grpc_opt={into}")];
+    let options: Vec<&str> = plugins.iter().map(String::as_str).chain(options).collect();
+    run(&mut protoc(folder, &options, protos)?).ok();
+    run(tools::go_in(folder)?.args(["build", "-o", "program", "."])).ok();
+    Some(folder.join("program"))
 }
 
 /// Runs an example as the workload of `lanyard dev`, and as one that may have no token.
@@ -47,7 +72,7 @@ fn holds(example: impl Fn([&str; 5]) -> Command) {
 #[test]
 fn the_python_example_gets_a_token_and_uses_it() {
     let folder = TempDir::new().unwrap();
-    let Some(mut protoc) = protoc(folder.path(), &["--python_out=.", "--grpc_python_out=."]) else { return };
+    let Some(mut protoc) = protoc(folder.path(), &["--python_out=.", "--grpc_python_out=."], &PROTOS) else { return };
     run(&mut protoc).ok();
     let Some(python) = tools::protoc() else { return };
     holds(|arguments| {
@@ -60,27 +85,9 @@ fn the_python_example_gets_a_token_and_uses_it() {
 #[test]
 fn the_go_example_gets_a_token_and_uses_it() {
     let folder = TempDir::new().unwrap();
-    for file in ["go.mod", "go.sum", "main.go"] {
-        fs::copy(in_crate("examples/clients/go").join(file), folder.path().join(file)).unwrap();
-    }
-    let mut plugins = Vec::new();
-    for (name, package) in [
-        ("protoc-gen-go", "google.golang.org/protobuf/cmd/protoc-gen-go"),
-        ("protoc-gen-go-grpc", "google.golang.org/grpc/cmd/protoc-gen-go-grpc"),
-    ] {
-        let Some(mut go) = tools::go_in(folder.path()) else { return };
-        run(go.args(["build", "-o", name, package])).ok();
-        plugins.push(format!("--plugin={}", folder.path().join(name).display()));
-    }
-    let into = "module=client,Mlanyard/v1/token.proto=client/lanyardv1,Mlanyard/v1/binding.proto=client/lanyardv1";
-    let options = ["--go_out=.", "--go-grpc_out=.", &format!("--go_opt={into}"), &format!("--go-grpc_opt={into}")];
-    let options: Vec<&str> = plugins.iter().map(String::as_str).chain(options).collect();
-    let Some(mut protoc) = protoc(folder.path(), &options) else { return };
-    run(&mut protoc).ok();
-    let Some(mut go) = tools::go_in(folder.path()) else { return };
-    run(go.args(["build", "-o", "client", "."])).ok();
+    let Some(program) = go_program(folder.path(), "examples/clients/go", "client", &PROTOS) else { return };
     holds(|arguments| {
-        let mut command = Command::new(folder.path().join("client"));
+        let mut command = Command::new(&program);
         command.args(arguments);
         command
     });

@@ -10,3 +10,4 @@ mod openid_client;
 mod openssl_certificates;
 mod python_client;
 mod resource_server;
+mod verifier_examples;

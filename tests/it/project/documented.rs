@@ -24,7 +24,7 @@ use crate::support::tools;
 /// The pages with commands, in the order in which a reader goes through them; each list by a reader of its own.
 const READERS: [&[&str]; 8] = [
     &["README.md", "docs/registrations.md", "docs/oauth.md"],
-    &["docs/developers.md"],
+    &["docs/developers.md", "docs/offline-verification.md"],
     &["docs/checks.md", "docs/configuration.md", "docs/operations.md"],
     &["docs/doctor.md", "docs/upgrade-and-backup.md"],
     &["docs/revocations.md"],

@@ -47,6 +47,7 @@ pub mod publisher;
 pub mod raw;
 pub mod resources;
 pub mod revocation;
+pub mod revocation_feed;
 pub mod scripted_centre;
 pub mod server;
 pub mod softhsm;
