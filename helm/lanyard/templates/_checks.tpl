@@ -107,6 +107,12 @@
 {{- end }}
 {{- end }}
 
+{{- include "lanyard.edgeChecks" . }}
+
+{{- if hasKey $values.config "local" }}
+{{- fail "config.local: no other container shares a socket with the server. Edges have one on each node: edge.enabled" }}
+{{- end }}
+
 {{- if hasKey $values.config "forwarded" }}
 {{- fail "config.forwarded: nothing would reach that listener: the chart opens no port for it, in the pod, the Service or the NetworkPolicy, and no other container shares a socket with the server" }}
 {{- end }}

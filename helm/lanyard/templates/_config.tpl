@@ -43,6 +43,13 @@
 {{- /* Left out where nobody has them: the version before does not know these keys. */}}
 {{- with $values.roles.auditors }}{{ $_ := set $config.roles "auditors" . }}{{ end }}
 {{- with $values.roles.revokers }}{{ $_ := set $config.roles "revokers" . }}{{ end }}
+{{- $edges := default list $values.roles.edges }}
+{{- if $values.edge.enabled }}
+{{- $granted := dict "spiffe_id" (include "lanyard.edgeId" .) "resources" $values.edge.resources }}
+{{- with $values.edge.trustDomains }}{{ $_ := set $granted "trust_domains" . }}{{ end }}
+{{- $edges = append $edges $granted }}
+{{- end }}
+{{- with $edges }}{{ $_ := set $config.roles "edges" . }}{{ end }}
 {{- with $values.telemetry.otlp }}
 {{- $otlp := dict }}
 {{- range $from, $to := dict "endpoint" "endpoint" "sampleRatio" "sample_ratio" "metricsInterval" "metrics_interval" }}

@@ -20,7 +20,7 @@ use crate::support::tools;
 use crate::support::yaml;
 
 /// What manifests are held to.
-const KUBERNETES: [&str; 3] = ["1.29", "1.33", "1.37"];
+pub(super) const KUBERNETES: [&str; 3] = ["1.29", "1.33", "1.37"];
 
 /// The definitions of custom resources: of the Prometheus operator's a copy is kept here, cert-manager's is in its Go module.
 /// `None` if go is to be skipped.
@@ -32,13 +32,13 @@ fn definitions() -> Option<Vec<PathBuf>> {
 }
 
 /// Whether its definition is not one of Kubernetes' own.
-fn is_custom(object: &Value) -> bool {
+pub(super) fn is_custom(object: &Value) -> bool {
     let group = object["apiVersion"].as_str().unwrap().split_once('/').map_or("", |(group, _)| group);
     group.contains('.') && !group.ends_with(".k8s.io")
 }
 
 /// One file an object, under names that tell of it.
-fn written(folder: &Path, objects: &[&Value]) -> Vec<PathBuf> {
+pub(super) fn written(folder: &Path, objects: &[&Value]) -> Vec<PathBuf> {
     let write = |(number, object): (usize, &&Value)| {
         let path = folder.join(format!("{number}-{}.yaml", object["kind"].as_str().unwrap()));
         fs::write(&path, yaml::to_string(object)).unwrap();
@@ -48,7 +48,7 @@ fn written(folder: &Path, objects: &[&Value]) -> Vec<PathBuf> {
 }
 
 /// Holds files to the schemas of a version of Kubernetes, unknown fields refused; `None` if helm is to be skipped.
-fn held_to_kubernetes(version: &str, files: &[PathBuf]) -> Option<Finished> {
+pub(super) fn held_to_kubernetes(version: &str, files: &[PathBuf]) -> Option<Finished> {
     Some(run(tools::kubernetes_validate()?.args(["--strict", "--kubernetes-version", version]).args(files)))
 }
 

@@ -1,6 +1,7 @@
 //! The chart.
 
 mod cluster;
+mod edge;
 mod hooks;
 mod manifests;
 mod meshes;
