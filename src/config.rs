@@ -16,6 +16,7 @@ mod keys;
 mod limits;
 mod listeners;
 pub mod local;
+mod peers;
 mod pkcs11;
 mod reading;
 mod roles;
@@ -77,7 +78,7 @@ fn load_by(path: &Path, commands: Commands) -> Result<Config, ConfigError> {
     let Read { file, folder, tree } = read(path)?;
     let written =
         yaml::read(&tree).map(|values| ConfigDigest::of(&values)).map_err(|error| ConfigError::of(path, error))?;
-    let keys = file.keys().key_encryption_keys(folder, commands);
+    let keys = file.key_encryption_keys(folder, commands);
     let config = file.resolve(folder, keys).map_err(|error| error.located(path, &tree))?;
     Ok(Config { source: Some(Source { path: path.to_owned(), written }), ..config })
 }
@@ -87,7 +88,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Inspected, ConfigError> {
     let Read { file, folder, tree } = read(path)?;
     let key_encryption_key_files = file.keys().key_encryption_key_files(folder);
     let pin_file = file.keys().pin_file(folder);
-    let (key, key_encryption_key_error) = match file.keys().key_encryption_keys(folder, Commands::Run) {
+    let (key, key_encryption_key_error) = match file.key_encryption_keys(folder, Commands::Run) {
         Ok(key) => (Ok(key), None),
         Err(error) => match KeyEncryptionKey::generate() {
             Ok(stand_in) => (Ok(stand_in.into()), Some(error.located(path, &tree))),

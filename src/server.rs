@@ -258,7 +258,7 @@ impl Server {
         reloader.start(&mut tasks, &authority, hangup, stages.clone());
         store_feed::start(&mut tasks, &authority, &store, loaded);
         audit.start(&mut tasks, &authority);
-        if let Some(client) = &published {
+        if let Some(client) = published.as_ref().filter(|_| !authority.is_edge()) {
             authority.discover_by(Arc::new(Discovery::new(&authority, Arc::clone(client))));
         }
         let poller = published.map(|client| Arc::new(Poller::new(Arc::clone(&authority), client)));

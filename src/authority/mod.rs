@@ -107,6 +107,7 @@ pub struct Authority {
     snapshot_feed: SnapshotFeed,
     /// This replica of several that share the store; `None` where the store is this process's own.
     replica: Option<Replica>,
+    is_edge: bool,
 }
 
 impl Authority {
@@ -158,6 +159,7 @@ impl Authority {
             store_feed: StoreFeed::default(),
             snapshot_feed: SnapshotFeed::default(),
             replica: None,
+            is_edge: false,
         }
     }
 
@@ -165,6 +167,17 @@ impl Authority {
     #[must_use]
     pub fn as_replica(self, name: String) -> Self {
         Self { refusals: RecentRefusals::new(ReplicaTag::of(&name)), replica: Some(Replica::new(name)), ..self }
+    }
+
+    /// Decides by what the centre sends, under a name of its own: it has no key that signs, and changes nothing.
+    #[must_use]
+    pub fn as_edge(self, name: &str) -> Self {
+        Self { refusals: RecentRefusals::new(ReplicaTag::of(name)), is_edge: true, ..self }
+    }
+
+    /// Whether this is an edge.
+    pub fn is_edge(&self) -> bool {
+        self.is_edge
     }
 
     /// Sends the audit trail to `sink` instead of the log.

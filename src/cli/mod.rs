@@ -116,6 +116,9 @@ enum Command {
     Dev(DevArguments),
     /// Runs a server.
     Serve(ServeArguments),
+    /// Runs an edge: a server that decides by what the centre sends it, and changes nothing. As `serve`, and insists on
+    /// `store.upstream` in the configuration.
+    Edge(ServeArguments),
     /// Registers the workloads that may get tokens.
     #[command(subcommand)]
     Client(ClientCommand),
@@ -234,6 +237,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Dev(arguments) => block_on(dev::run(arguments, format)),
         Command::Serve(arguments) => block_on(serve::run(arguments)),
+        Command::Edge(arguments) => block_on(serve::run_edge(arguments)),
         Command::Doctor(arguments) => block_on(doctor::run(arguments, format)),
         Command::Audit(AuditCommand::Verify(arguments)) => Ok(compared(audit::verify(&arguments, format), format)),
         Command::Audit(AuditCommand::Search(arguments)) => {

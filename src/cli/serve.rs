@@ -14,6 +14,7 @@ use tokio::signal::unix::signal;
 use crate::authority::decision::KeyChangeError;
 use crate::cli::error::CommandError;
 use crate::config;
+use crate::config::Config;
 use crate::server::Environment;
 use crate::server::KeysError;
 use crate::server::Server;
@@ -30,12 +31,28 @@ pub(in crate::cli) struct ServeArguments {
 }
 
 pub(in crate::cli) async fn run(arguments: ServeArguments) -> Result<ExitCode, CommandError> {
-    let invalid = |error: &dyn Display| {
-        let next = "fix it, or name another file with --config; `lanyard config check` checks without starting";
-        CommandError::new(error.to_string(), next)
-    };
-    files_for_this_user_only();
     let config = config::load(&arguments.config).map_err(|error| invalid(&error))?;
+    serve(config).await
+}
+
+/// The same for a configuration that must be an edge's.
+pub(in crate::cli) async fn run_edge(arguments: ServeArguments) -> Result<ExitCode, CommandError> {
+    let config = config::load(&arguments.config).map_err(|error| invalid(&error))?;
+    if !config.store.is_of_an_edge() {
+        let next =
+            "name the servers of the centre in store.upstream, or run a server of the centre with `lanyard serve`";
+        return Err(CommandError::new("this is not the configuration of an edge", next));
+    }
+    serve(config).await
+}
+
+fn invalid(error: &dyn Display) -> CommandError {
+    let next = "fix it, or name another file with --config; `lanyard config check` checks without starting";
+    CommandError::new(error.to_string(), next)
+}
+
+async fn serve(config: Config) -> Result<ExitCode, CommandError> {
+    files_for_this_user_only();
     let environment = Environment::default();
     // Dropped last: the lines of the log come before the error that ends this process, if one does.
     let _last_lines = FlushLog;
@@ -77,6 +94,9 @@ fn explain(error: &StartError) -> CommandError {
         StartError::Import(_) => {
             "run the same `lanyard store import`, or `lanyard store migrate`, again to finish it, or delete what it wrote with \
              `lanyard store import --clear`"
+        }
+        StartError::Upstream(_) | StartError::NothingListed(_) => {
+            "see that `store.upstream` names servers of the centre, and that `roles.edges` in their configuration names this edge"
         }
         StartError::Etcd(_) => "see that `store.etcd` in the configuration names the members of etcd",
         StartError::Keys(KeysError::NotInToken { .. }) => {

@@ -34,6 +34,11 @@ struct Rule {
 }
 
 impl Section {
+    /// Whether any change waits for a second admin.
+    pub(super) fn is_set(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
     pub(super) fn resolve(self) -> Result<DualControl, ConfigError> {
         let ttl = self.ttl.unwrap_or(DEFAULT_TTL);
         if ttl > MAX_TTL {

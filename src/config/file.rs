@@ -11,6 +11,7 @@ use fluent_uri::Uri;
 use serde::Deserialize;
 
 use crate::authority::access::RoleGrants;
+use crate::authority::keys::KeyEncryptionKey;
 use crate::authority::keys::KeyEncryptionKeys;
 use crate::authority::policy::ExchangePolicy;
 use crate::authority::policy::Policy;
@@ -27,6 +28,7 @@ use crate::config::federation;
 use crate::config::federation::Federated;
 use crate::config::forwarded;
 use crate::config::jwks_uri::JwksUri;
+use crate::config::keys::Commands;
 use crate::config::keys::Keys;
 use crate::config::limits::Limits;
 use crate::config::listeners;
@@ -71,6 +73,7 @@ pub(super) struct File {
     #[serde(default)]
     federation: Vec<Federated>,
     store: store::Section,
+    #[serde(default)]
     keys: Keys,
     #[serde(default)]
     tokens: Tokens,
@@ -201,6 +204,39 @@ impl File {
         &self.keys
     }
 
+    /// The key-encryption keys. An edge has no private keys, and gets one that opens nothing.
+    pub(super) fn key_encryption_keys(
+        &self,
+        folder: &Path,
+        commands: Commands,
+    ) -> Result<KeyEncryptionKeys, ConfigError> {
+        if self.store.is_of_an_edge() && self.keys.for_private_keys().is_none() {
+            let key = KeyEncryptionKey::generate();
+            return key.map(Into::into).map_err(|error| value("store.upstream", &error.to_string()));
+        }
+        self.keys.key_encryption_keys(folder, commands)
+    }
+
+    /// Refuses what an edge would not do although its configuration says so.
+    fn check_edge(&self) -> Result<(), ConfigError> {
+        if !self.store.is_of_an_edge() {
+            return Ok(());
+        }
+        if let Some(key) = self.keys.for_private_keys() {
+            return Err(value(key, "is not for an edge, which has no private keys and signs nothing: leave it out"));
+        }
+        if self.registration != RegistrationPolicy::Off {
+            return Err(value("registration", "is not for an edge: clients register at the centre"));
+        }
+        if self.dual_control.is_set() {
+            return Err(value("dual_control", "is not for an edge: changes are made at the centre"));
+        }
+        if self.history.keep.is_some() {
+            return Err(value("history.keep", "is not for an edge: the centre keeps what was changed"));
+        }
+        Ok(())
+    }
+
     pub(super) fn resolve(
         self,
         folder: &Path,
@@ -210,6 +246,7 @@ impl File {
             // RFC 8414 section 2.
             return Err(value("issuer", "must be an https URL without query and fragment"));
         }
+        self.check_edge()?;
         let listeners = Listeners::from(&self.listeners);
         if self.dev
             && [listeners.mtls, listeners.public, listeners.ops].iter().any(|address| !address.ip().is_loopback())

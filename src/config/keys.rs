@@ -29,7 +29,7 @@ const SHORTEST_PERIOD: Duration = Duration::from_hours(1);
 /// The most former key-encryption keys.
 const MOST_PREVIOUS: usize = 8;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Keys {
     #[serde(default)]
@@ -92,6 +92,24 @@ pub(super) enum Commands {
 }
 
 impl Keys {
+    /// What an edge has no use for, and should not be given: it has no private keys.
+    pub(super) fn for_private_keys(&self) -> Option<&'static str> {
+        let Self { key_encryption_key_file, key_encryption_key, key_encryption_key_command, .. } = self;
+        if key_encryption_key_file.is_some() {
+            return Some("keys.key_encryption_key_file");
+        }
+        if key_encryption_key.is_some() {
+            return Some("keys.key_encryption_key");
+        }
+        if key_encryption_key_command.is_some() {
+            return Some("keys.key_encryption_key_command");
+        }
+        if !self.previous.is_empty() {
+            return Some("keys.previous");
+        }
+        self.pkcs11.as_ref().map(|_| "keys.pkcs11")
+    }
+
     /// The settings of rotation.
     pub(super) fn policy(&self) -> Result<KeyPolicy, ConfigError> {
         let default = KeyPolicy::default();

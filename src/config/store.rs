@@ -1,21 +1,19 @@
 //! The section `store`: where the records are kept.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tonic::transport::Uri;
 
-use crate::authority::identity::parse_spiffe_id;
 use crate::config::error::ConfigError;
 use crate::config::error::value;
+use crate::config::peers::Names;
+use crate::config::peers::Peers;
 use crate::config::reading::duration;
 use crate::store::etcd::EtcdConfig;
-use crate::store::peer::ExpectedPeer;
 use crate::store::peer::OwnCertificate;
-use crate::store::peer::PeerTls;
+use crate::store::upstream::UpstreamConfig;
 
 /// Where the records are kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +24,8 @@ pub enum StoreConfig {
     Sled(PathBuf),
     /// In etcd.
     Etcd(EtcdConfig),
+    /// At the servers of the centre: this one is an edge.
+    Upstream(UpstreamConfig),
 }
 
 impl StoreConfig {
@@ -33,8 +33,13 @@ impl StoreConfig {
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Sled(directory) => Some(directory),
-            Self::Memory | Self::Etcd(_) => None,
+            Self::Memory | Self::Etcd(_) | Self::Upstream(_) => None,
         }
+    }
+
+    /// Whether the server is an edge.
+    pub fn is_of_an_edge(&self) -> bool {
+        matches!(self, Self::Upstream(_))
     }
 }
 
@@ -43,6 +48,7 @@ impl StoreConfig {
 pub(super) struct Section {
     sled: Option<Sled>,
     etcd: Option<Etcd>,
+    upstream: Option<Upstream>,
     #[serde(default)]
     memory: bool,
     #[serde(default, deserialize_with = "duration")]
@@ -68,119 +74,92 @@ struct Etcd {
     timeout: Option<Duration>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Upstream {
+    endpoints: Vec<String>,
+    ca: Option<PathBuf>,
+    server_spiffe_id: Option<String>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
 impl Section {
-    /// The store, and the bound of the staleness: by default there is one only where other replicas write too.
+    /// Whether the server is to be an edge.
+    pub(super) fn is_of_an_edge(&self) -> bool {
+        self.upstream.is_some()
+    }
+
+    /// The store, and the bound of the staleness: by default there is one only where others write too.
     pub(super) fn resolve(
         self,
         folder: &Path,
         has_workload_api: bool,
     ) -> Result<(StoreConfig, Option<Duration>), ConfigError> {
-        let store = match (self.sled, self.etcd, self.memory) {
-            (Some(Sled { path }), None, false) => StoreConfig::Sled(folder.join(path)),
-            (None, Some(etcd), false) => StoreConfig::Etcd(etcd.resolve(folder, has_workload_api)?),
-            (None, None, true) => StoreConfig::Memory,
+        let store = match (self.sled, self.etcd, self.upstream, self.memory) {
+            (Some(Sled { path }), None, None, false) => StoreConfig::Sled(folder.join(path)),
+            (None, Some(etcd), None, false) => StoreConfig::Etcd(etcd.resolve(folder, has_workload_api)?),
+            (None, None, Some(upstream), false) => StoreConfig::Upstream(upstream.resolve(folder, has_workload_api)?),
+            (None, None, None, true) => StoreConfig::Memory,
             _ => {
-                return Err(value("store", "name one of sled with its path, etcd with its endpoints, or memory: true"));
+                return Err(value(
+                    "store",
+                    "name one of sled with its path, etcd with its endpoints, upstream with its endpoints, or memory: true",
+                ));
             }
         };
-        let default = matches!(store, StoreConfig::Etcd(_)).then_some(Duration::from_mins(1));
-        Ok((store, self.max_staleness.or(default)))
+        let is_shared = matches!(store, StoreConfig::Etcd(_) | StoreConfig::Upstream(_));
+        Ok((store, self.max_staleness.or(is_shared.then_some(Duration::from_mins(1)))))
     }
 }
 
-/// The value of `store.etcd.certificate` that is no file.
-const WORKLOAD_API: &str = "workload_api";
-
 impl Etcd {
+    const NAMES: Names = Names {
+        endpoints: "store.etcd.endpoints",
+        ca: "store.etcd.ca",
+        server_spiffe_id: "store.etcd.server_spiffe_id",
+        certificate: "store.etcd.certificate",
+        key: "store.etcd.key",
+        one: "member",
+        theirs: "etcd's",
+    };
+
     fn resolve(self, folder: &Path, has_workload_api: bool) -> Result<EtcdConfig, ConfigError> {
-        const ENDPOINTS: &str = "store.etcd.endpoints";
-        let endpoints = self.endpoints.iter().map(|text| {
-            endpoint(text).ok_or_else(|| {
-                let text = text.escape_default();
-                value(ENDPOINTS, &format!("'{text}' is not https://HOST:PORT, or http:// with a loopback address"))
-            })
-        });
-        let endpoints: Vec<Uri> = endpoints.collect::<Result<_, _>>()?;
-        let https = endpoints.iter().filter(|endpoint| endpoint.scheme_str() == Some("https")).count();
-        if endpoints.is_empty() {
-            return Err(value(ENDPOINTS, "names no member"));
-        }
-        if https != 0 && https != endpoints.len() {
-            return Err(value(ENDPOINTS, "must all be https"));
-        }
-        let tls = self.tls(folder, https != 0, has_workload_api)?;
-        let prefix = self.prefix.unwrap_or_else(|| "/lanyard".to_owned());
+        let Self { endpoints, prefix, ca, server_spiffe_id, certificate, key, timeout } = self;
+        let peers = Peers { names: Self::NAMES, endpoints, ca, server_spiffe_id, certificate, key };
+        let (endpoints, tls) = peers.resolve(folder, has_workload_api)?;
+        let prefix = prefix.unwrap_or_else(|| "/lanyard".to_owned());
         if !is_prefix(&prefix) {
             return Err(value(
                 "store.etcd.prefix",
                 "must be segments that begin with a slash and have no colon, such as /lanyard",
             ));
         }
-        let endpoints = endpoints.iter().map(ToString::to_string).collect();
-        Ok(EtcdConfig { endpoints, prefix, tls, timeout: self.timeout.unwrap_or(Duration::from_secs(5)) })
+        Ok(EtcdConfig { endpoints, prefix, tls, timeout: timeout.unwrap_or(Duration::from_secs(5)) })
     }
 }
 
-impl Etcd {
-    fn tls(&self, folder: &Path, https: bool, has_workload_api: bool) -> Result<Option<PeerTls>, ConfigError> {
-        let client = match (&self.certificate, &self.key) {
-            (Some(certificate), None) if certificate.as_os_str() == WORKLOAD_API => OwnCertificate::WorkloadApi,
-            (Some(certificate), Some(_)) if certificate.as_os_str() == WORKLOAD_API => {
-                return Err(value("store.etcd.key", "goes with a file: the Workload API has the key too"));
-            }
-            (Some(certificate), Some(key)) => OwnCertificate::Files(folder.join(certificate), folder.join(key)),
-            (None, None) => OwnCertificate::Nothing,
-            (Some(_), None) => return Err(value("store.etcd.key", "is missing: it goes with store.etcd.certificate")),
-            (None, Some(_)) => return Err(value("store.etcd.certificate", "is missing: it goes with store.etcd.key")),
-        };
-        let server = match (&self.ca, &self.server_spiffe_id) {
-            (Some(_), Some(_)) => {
-                return Err(value("store.etcd.server_spiffe_id", "and store.etcd.ca exclude each other"));
-            }
-            (Some(ca), None) => Some(ExpectedPeer::Ca(folder.join(ca))),
-            (None, Some(id)) => {
-                let id = parse_spiffe_id(id).filter(|id| !id.path().is_empty());
-                let problem = "must be the SPIFFE ID of a workload";
-                Some(ExpectedPeer::Svid(id.ok_or_else(|| value("store.etcd.server_spiffe_id", problem))?))
-            }
-            (None, None) => None,
-        };
-        let tls = match server {
-            Some(server) if https => PeerTls { server, client },
-            None if https => {
-                return Err(value("store.etcd.ca", "is missing: only this CA may have issued etcd's certificates"));
-            }
-            None if client == OwnCertificate::Nothing => return Ok(None),
-            _ => return Err(value("store.etcd.ca", "and certificates go only with https endpoints")),
-        };
-        if tls.needs_workload_api() && !has_workload_api {
-            let key = if tls.client == OwnCertificate::WorkloadApi {
-                "store.etcd.certificate"
-            } else {
-                "store.etcd.server_spiffe_id"
-            };
-            return Err(value(key, "needs the section workload_api"));
+impl Upstream {
+    const NAMES: Names = Names {
+        endpoints: "store.upstream.endpoints",
+        ca: "store.upstream.ca",
+        server_spiffe_id: "store.upstream.server_spiffe_id",
+        certificate: "store.upstream.certificate",
+        key: "store.upstream.key",
+        one: "server",
+        theirs: "the servers'",
+    };
+
+    fn resolve(self, folder: &Path, has_workload_api: bool) -> Result<UpstreamConfig, ConfigError> {
+        let Self { endpoints, ca, server_spiffe_id, certificate, key } = self;
+        let peers = Peers { names: Self::NAMES, endpoints, ca, server_spiffe_id, certificate, key };
+        let (endpoints, tls) = peers.resolve(folder, has_workload_api)?;
+        if tls.as_ref().is_some_and(|tls| tls.client == OwnCertificate::Nothing) {
+            let problem = "is missing: the centre knows an edge by its certificate, which may be workload_api";
+            return Err(value(Self::NAMES.certificate, problem));
         }
-        Ok(Some(tls))
+        Ok(UpstreamConfig { endpoints, tls })
     }
-}
-
-/// Reads the client URL of a member. Without TLS, anybody on the network could write records.
-fn endpoint(text: &str) -> Option<Uri> {
-    let uri: Uri = text.parse().ok()?;
-    let authority = uri.authority()?;
-    let host = authority.host();
-    let plain = host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback());
-    let whole = match uri.scheme_str() {
-        Some("https") => true,
-        Some("http") => plain || host == "localhost",
-        _ => false,
-    } && !host.is_empty()
-        && authority.port().is_some()
-        && !authority.as_str().contains('@')
-        && uri.path() == "/"
-        && uri.query().is_none();
-    whole.then_some(uri)
 }
 
 fn is_prefix(text: &str) -> bool {

@@ -25,6 +25,7 @@ use crate::authority::observe::FollowedDecision;
 use crate::authority::observe::Follower;
 use crate::grpc::Services;
 use crate::grpc::caller;
+use crate::grpc::not_followed;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
 use crate::messages::timestamp;
@@ -57,7 +58,7 @@ impl DecisionService for Services {
         let caller = caller(&extensions)?;
         let peer = extensions.get::<Peer>().cloned();
         let peer = peer.ok_or_else(|| Status::internal("the request did not pass the guard"))?;
-        let follower = self.authority.follow(caller, filter(message)?).ok_or_else(status::too_many_followers)?;
+        let follower = self.authority.follow(caller, filter(message)?).ok_or_else(not_followed::too_many_followers)?;
         let (authority, connection) = (Arc::clone(&self.authority), caller.connection);
         Ok(Response::new(Box::pin(Decisions { authority, peer, connection, follower: Some(follower) })))
     }

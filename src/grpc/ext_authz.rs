@@ -129,6 +129,7 @@ fn denial(refusal: CheckRefusal, reference: Reference) -> Denial {
 pub fn not_admitted(error: NotAdmitted, reference: Reference) -> ShortAnswer {
     let refusal = match error {
         NotAdmitted::ShareExceeded(_) | NotAdmitted::Overloaded => CheckRefusal::Overloaded,
+        NotAdmitted::NotAtAnEdge => CheckRefusal::Unable,
         NotAdmitted::NoSuchMethod
         | NotAdmitted::NoCertificate
         | NotAdmitted::Unproven(_)

@@ -21,6 +21,7 @@ pub mod ext_authz;
 pub(crate) mod fuzzing;
 pub mod health;
 mod keys;
+mod not_followed;
 mod page;
 mod preview;
 mod proposals;

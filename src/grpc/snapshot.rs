@@ -42,6 +42,7 @@ use crate::authority::state::Caller;
 use crate::authority::store::Revision;
 use crate::grpc::Services;
 use crate::grpc::caller;
+use crate::grpc::not_followed;
 use crate::grpc::status;
 use crate::grpc::status::malformed;
 use crate::proto::DecidedOutcome;
@@ -131,7 +132,7 @@ async fn watch<T: Watched>(
     let Some(Asked::Start(after)) = requests.message().await?.and_then(T::asked) else {
         return Err(malformed("start", "must be the first message"));
     };
-    let follower = follow(caller, after).map_err(status::not_followed)?;
+    let follower = follow(caller, after).map_err(not_followed::not_granted)?;
     let started = WatchStarted {
         resumed: follower.is_resumed(),
         issuer: authority.policy().issuer.clone(),
@@ -210,7 +211,7 @@ impl<T: Watched> Stream for Watching<T> {
             (Ok(()), Ok(next)) => Ok(printed::<T>(&this.authority, this.reported, next)),
             (Ok(()), Err(ListAgain)) => {
                 this.follower = None;
-                Err(status::list_again())
+                Err(not_followed::list_again())
             }
             (Err(error), _) => {
                 this.follower = None;

@@ -24,7 +24,6 @@ use crate::authority::decision::NotExplained;
 use crate::authority::decision::ProposalError;
 use crate::authority::decision::RevokeError;
 use crate::authority::deny_reason::DenyReason;
-use crate::authority::edges::NotFollowed;
 use crate::authority::observe::RefusedRequest;
 use crate::authority::observe::Unexplained;
 use crate::authority::records::Held;
@@ -49,7 +48,7 @@ fn refusal(code: Code, reason: &str, message: impl Into<String>, metadata: HashM
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, metadata))
 }
 
-fn plain(code: Code, reason: &str, message: impl std::fmt::Display) -> Status {
+pub(super) fn plain(code: Code, reason: &str, message: impl std::fmt::Display) -> Status {
     refusal(code, reason, message.to_string(), HashMap::new())
 }
 
@@ -58,10 +57,20 @@ const REFERENCE: &str = "reference";
 
 /// A status with the reference of the refusal that it is.
 pub fn referring(status: &Status, reference: Reference) -> Status {
+    telling(status, REFERENCE, reference.to_string())
+}
+
+/// The status of an edge that does not have a method, with where the centre has it.
+pub fn naming_the_centre(status: &Status, centre: &str) -> Status {
+    telling(status, "centre", centre.to_owned())
+}
+
+/// A status with one more entry in the metadata of its `ErrorInfo`.
+fn telling(status: &Status, name: &str, value: String) -> Status {
     let mut details = status.get_error_details();
     if let Some(info) = details.error_info() {
         let (reason, mut metadata) = (info.reason.clone(), info.metadata.clone());
-        metadata.insert(REFERENCE.to_owned(), reference.to_string());
+        metadata.insert(name.to_owned(), value);
         details.set_error_info(reason, DOMAIN, metadata);
     }
     Status::with_error_details(status.code(), status.message(), details)
@@ -84,7 +93,7 @@ pub(super) fn unreadable_exchange(authority: &Authority, caller: &Caller, status
 }
 
 /// A request that may be repeated after this time.
-fn exhausted(
+pub(super) fn exhausted(
     reason: &str,
     message: impl std::fmt::Display,
     retry_after: Duration,
@@ -101,6 +110,7 @@ pub fn not_admitted(error: NotAdmitted) -> Status {
         NotAdmitted::NoSuchMethod => Code::Unimplemented,
         NotAdmitted::NoCertificate | NotAdmitted::Unproven(_) | NotAdmitted::NotForwarded(_) => Code::Unauthenticated,
         NotAdmitted::WrongRole => Code::PermissionDenied,
+        NotAdmitted::NotAtAnEdge => Code::FailedPrecondition,
         NotAdmitted::ShareExceeded(Exceeded { limit, retry_after }) => {
             let metadata = HashMap::from([("limit".to_owned(), limit.label().to_owned())]);
             return exhausted(error.code(), error, retry_after, metadata);
@@ -113,25 +123,6 @@ pub fn not_admitted(error: NotAdmitted) -> Status {
 /// A stream that would outlive its connection.
 pub fn connection_over() -> Status {
     plain(Code::Unavailable, "CONNECTION_OVER", "the connection has reached its end; call again on a new one")
-}
-
-/// A follower of decisions, where there are as many as there may be.
-pub(super) fn too_many_followers() -> Status {
-    exhausted("TOO_MANY_FOLLOWERS", "as many follow decisions as may: try again later", RETRY_AFTER, HashMap::new())
-}
-
-/// A snapshot that is not followed.
-pub(super) fn not_followed(error: NotFollowed) -> Status {
-    match error {
-        NotFollowed::NotGranted => plain(Code::PermissionDenied, "REVOCATIONS_ONLY", error),
-        NotFollowed::Behind => plain(Code::Unavailable, "BEHIND", error),
-    }
-}
-
-/// A stream of the snapshot that cannot go on.
-pub(super) fn list_again() -> Status {
-    let message = "the changes that come next are no longer kept, or what the grant needs has changed: list again";
-    plain(Code::Aborted, "LIST_AGAIN", message)
 }
 
 /// A request that failed because of an internal error.

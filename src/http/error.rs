@@ -220,37 +220,25 @@ impl OAuthError {
                 let code = ErrorCode::Grant(GrantErrorCode::TemporarilyUnavailable);
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, code, "the server is overloaded: try again later")
             }
+            NotAdmitted::NotAtAnEdge => {
+                let description = "this is an edge, which neither issues nor changes anything: ask the centre";
+                Self::new(StatusCode::MISDIRECTED_REQUEST, ErrorCode::INVALID_REQUEST, description)
+            }
         })
     }
-}
 
-/// A call that the guard rejects at a path that is not an OAuth endpoint.
-pub fn not_admitted(error: NotAdmitted, headers: &HeaderMap, reference: Reference) -> Response {
-    let status = match error {
-        NotAdmitted::NoSuchMethod => StatusCode::NOT_FOUND,
-        NotAdmitted::NoCertificate | NotAdmitted::Unproven(_) | NotAdmitted::NotForwarded(_) => {
-            StatusCode::UNAUTHORIZED
-        }
-        NotAdmitted::WrongRole => StatusCode::FORBIDDEN,
-        NotAdmitted::ShareExceeded(_) => StatusCode::TOO_MANY_REQUESTS,
-        NotAdmitted::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let mut response = (status, error.to_string()).into_response();
-    refer(&mut response, reference);
-    match error {
-        NotAdmitted::ShareExceeded(Exceeded { retry_after, .. }) => ask_to_wait(&mut response, retry_after),
-        NotAdmitted::Overloaded => ask_to_wait(&mut response, RETRY_AFTER),
-        NotAdmitted::NoSuchMethod
-        | NotAdmitted::NoCertificate
-        | NotAdmitted::Unproven(_)
-        | NotAdmitted::NotForwarded(_)
-        | NotAdmitted::WrongRole => {}
+    /// A signed response, asked of an edge.
+    pub(super) const fn signed_at_an_edge() -> Self {
+        let description = "this is an edge, which has no key that signs: ask for application/json, or ask the centre";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, ErrorCode::INVALID_REQUEST, description)
     }
-    if status == StatusCode::UNAUTHORIZED {
-        let challenge = HeaderValue::from_static(challenge::in_scheme_of(headers));
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+
+    /// The error of an edge that does not have an endpoint, with where the centre is.
+    #[must_use]
+    pub fn naming_the_centre(self, centre: &str) -> Self {
+        let description = format!("{} at {centre}", self.description);
+        self.caused_by(description)
     }
-    response
 }
 
 /// The answer, with this status, to a request whose body was not read to its end, as an OAuth error or as text.

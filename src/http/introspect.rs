@@ -42,6 +42,9 @@ async fn answer(
     body: &[u8],
     signed: bool,
 ) -> Result<Response, OAuthError> {
+    if signed && authority.is_edge() {
+        return Err(OAuthError::signed_at_an_edge().naming_the_centre(&authority.policy().mtls_url));
+    }
     let form = Form::parse(headers, body)?;
     let Authentication { client_id, assertion } = Authentication::of(&form, headers)?;
     let requester = authority.requester(caller, client_id, &assertion)?;

@@ -16,6 +16,7 @@ pub(crate) mod fuzzing;
 mod headers;
 pub mod introspect;
 mod metrics;
+pub mod not_admitted;
 pub mod ops;
 mod refused;
 mod register;

@@ -107,7 +107,7 @@ impl Audit {
                 }
             }
         });
-        let Some(trail) = &self.trail else { return };
+        let Some(trail) = self.trail.as_ref().filter(|_| !authority.is_edge()) else { return };
         let (trail, authority) = (Arc::clone(trail), Arc::clone(authority));
         supervised::spawn(tasks, &Arc::clone(&authority), "audit heads", move || {
             let (trail, authority) = (Arc::clone(&trail), Arc::clone(&authority));
@@ -133,6 +133,9 @@ impl Audit {
         let closing = Arc::clone(&trail);
         if timeout(LAST_RECORDS, spawn_blocking(move || closing.close(LAST_RECORDS))).await.is_err() {
             tracing::error!("the last records of the audit trail are not written everywhere");
+        }
+        if authority.is_edge() {
+            return;
         }
         if timeout(LAST_RECORDS, keep(authority, &trail.head())).await.is_err() {
             tracing::warn!("the last record of the audit trail is not kept in the store: no answer came in time");

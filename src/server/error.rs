@@ -11,6 +11,7 @@ use crate::server::keys_error::KeysError;
 use crate::signer::pkcs11::HsmError;
 use crate::store::etcd::EtcdError;
 use crate::store::sled::OpenError;
+use crate::store::upstream::InvalidEndpoint;
 use crate::telemetry::trail::TrailError;
 use crate::tls::outbound::OutboundError;
 use crate::tls::server_certificate::CertificateFileError;
@@ -55,6 +56,12 @@ pub enum StartError {
     /// The store in etcd cannot be opened.
     #[error(transparent)]
     Etcd(#[from] EtcdError),
+    /// An address of the centre is no URL.
+    #[error(transparent)]
+    Upstream(#[from] InvalidEndpoint),
+    /// No server of the centre has sent this edge what it decides by.
+    #[error("no server of the centre has sent what this edge decides by: {0}")]
+    NothingListed(LoadError),
     /// The registrations in the store cannot be read.
     #[error("the registrations cannot be read: {0}")]
     Registrations(#[from] LoadError),
@@ -116,6 +123,8 @@ impl StartError {
                 | OpenError::Stuck { .. },
             )
             | Self::Import(_)
+            | Self::Upstream(_)
+            | Self::NothingListed(_)
             | Self::Registrations(_)
             | Self::Keys(
                 KeysError::Record { .. }

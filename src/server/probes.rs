@@ -74,8 +74,8 @@ impl Probes {
         }
         let mut degraded = None;
         if self.store.health().is_err() {
-            // An embedded store that failed stays so until a restart.
-            if !self.authority.is_replica() {
+            // An embedded store that failed stays so until a restart. An edge decides for a while without the centre.
+            if !self.authority.is_replica() && !self.authority.is_edge() {
                 return Err("store_unavailable");
             }
             degraded = Some("store_unavailable");

@@ -63,6 +63,10 @@ pub(super) fn start(tasks: &mut JoinSet<()>, authority: &Arc<Authority>, store: 
     let again = Arc::clone(&diverged);
     let feed = move || changes(Arc::clone(&store), Arc::clone(&core), Arc::clone(&loaded), Arc::clone(&again));
     supervised::spawn(tasks, authority, "follower", feed);
+    if authority.is_edge() {
+        // All that follows writes to the store, or reads what an edge is not sent.
+        return;
+    }
     let core = Arc::clone(authority);
     supervised::spawn(tasks, authority, "sweeper", move || sweep(Arc::clone(&core)));
     let core = Arc::clone(authority);

@@ -116,7 +116,7 @@ impl UpstreamStore {
 
     async fn part(&self, prefix: &str, after: &str, limit: usize) -> Result<ListingPart, StoreError> {
         let mut held = self.held.lock().await;
-        if !held.as_ref().is_some_and(|held| held.has(prefix, after)) {
+        if !held.as_ref().is_some_and(|held| held.goes_on_with(prefix, after)) {
             // What is left of the one before is not needed while the next one arrives.
             *held = None;
             let received = Held::receive(self.follow(None)).await?;

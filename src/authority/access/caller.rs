@@ -77,6 +77,9 @@ pub enum NotAdmitted {
     /// Requests wait longer than they may, and the less urgent ones are refused.
     #[error("the server is overloaded: try again later")]
     Overloaded,
+    /// The server is an edge, and edges do not have the method.
+    #[error("this is an edge, which decides and neither issues nor changes anything: ask the centre")]
+    NotAtAnEdge,
 }
 
 impl NotAdmitted {

@@ -100,6 +100,9 @@ pub struct MethodEntry {
     pub takes_a_stream: bool,
     /// Whether the response is signed for a caller that accepts the signed form (RFC 9701 section 4).
     pub signed_on_request: bool,
+    /// Whether edges have the method: what needs no more than the part of the snapshot that they get, no key that signs, and no
+    /// store that is written.
+    pub at_edges: bool,
 }
 
 impl MethodEntry {
@@ -116,6 +119,7 @@ impl MethodEntry {
             vital_for_admins: false,
             takes_a_stream: false,
             signed_on_request: false,
+            at_edges: false,
         }
     }
 
@@ -123,9 +127,9 @@ impl MethodEntry {
         Self::new(name, Protocol::Grpc, roles)
     }
 
-    /// A public document, for every peer that a handshake accepts.
+    /// A public document, for every peer that a handshake accepts, at edges too.
     const fn document(name: &'static str, protocol: Protocol) -> Self {
-        Self { for_unknown_certificates: true, ..Self::new(name, protocol, &[Role::Anyone]) }
+        Self { for_unknown_certificates: true, at_edges: true, ..Self::new(name, protocol, &[Role::Anyone]) }
     }
 
     const fn of(self, priority: Priority) -> Self {
@@ -142,6 +146,10 @@ impl MethodEntry {
 
     const fn streamed(self) -> Self {
         Self { takes_a_stream: true, ..self }
+    }
+
+    const fn at_edges(self) -> Self {
+        Self { at_edges: true, ..self }
     }
 
     const fn oauth(name: &'static str, roles: &'static [Role]) -> Self {
@@ -175,31 +183,38 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::document(AUDIT_JWKS, Protocol::Http),
     MethodEntry::new("/envoy.service.auth.v3.Authorization/Check", Protocol::ExtAuthz, &[Role::Proxy])
         .of(Priority::Decision)
-        .local(),
-    MethodEntry::grpc("/grpc.health.v1.Health/Check", &[Role::Anyone]).of(Priority::Vital).local(),
-    MethodEntry::grpc("/grpc.health.v1.Health/Watch", &[Role::Anyone]).of(Priority::Vital).local(),
-    MethodEntry::grpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[Role::Anyone]).streamed(),
-    MethodEntry::grpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &[Role::Anyone]).streamed(),
+        .local()
+        .at_edges(),
+    MethodEntry::grpc("/grpc.health.v1.Health/Check", &[Role::Anyone]).of(Priority::Vital).local().at_edges(),
+    MethodEntry::grpc("/grpc.health.v1.Health/Watch", &[Role::Anyone]).of(Priority::Vital).local().at_edges(),
+    MethodEntry::grpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[Role::Anyone])
+        .streamed()
+        .at_edges(),
+    MethodEntry::grpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &[Role::Anyone])
+        .streamed()
+        .at_edges(),
     MethodEntry::grpc("/lanyard.v1.AdminService/EnableFeature", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.AdminService/ExportStore", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.AdminService/ListAuditHeads", READERS).read(),
     MethodEntry::grpc("/lanyard.v1.AdminService/ListFeatures", READERS).read(),
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBinding", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision)
-        .local(),
+        .local()
+        .at_edges(),
     MethodEntry::grpc("/lanyard.v1.BindingService/ValidateBindings", &[Role::Workload, Role::Proxy])
         .of(Priority::Decision)
         .streamed()
-        .local(),
-    MethodEntry::grpc("/lanyard.v1.DecisionService/FollowDecisions", REGISTRY_READERS).read(),
-    MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainCheck", ANY_ROLE),
+        .local()
+        .at_edges(),
+    MethodEntry::grpc("/lanyard.v1.DecisionService/FollowDecisions", REGISTRY_READERS).read().at_edges(),
+    MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainCheck", ANY_ROLE).at_edges(),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainExchange", READERS).read(),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainIdentity", ANY_ROLE),
-    MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainRefusal", ANY_ROLE),
-    MethodEntry::grpc("/lanyard.v1.ExplanationService/ListRefusals", READERS).read(),
-    MethodEntry::grpc("/lanyard.v1.ExplanationService/ReportResource", REGISTRY_READERS).read(),
+    MethodEntry::grpc("/lanyard.v1.ExplanationService/ExplainRefusal", ANY_ROLE).at_edges(),
+    MethodEntry::grpc("/lanyard.v1.ExplanationService/ListRefusals", READERS).read().at_edges(),
+    MethodEntry::grpc("/lanyard.v1.ExplanationService/ReportResource", REGISTRY_READERS).read().at_edges(),
     MethodEntry::grpc("/lanyard.v1.ExplanationService/SimulateResource", REGISTRY_READERS).read(),
-    MethodEntry::grpc("/lanyard.v1.KeyService/GetJwks", &[Role::Anyone]),
+    MethodEntry::grpc("/lanyard.v1.KeyService/GetJwks", &[Role::Anyone]).at_edges(),
     MethodEntry::grpc("/lanyard.v1.KeyService/ListSigningKeys", REVOCATION_READERS).read(),
     MethodEntry::grpc("/lanyard.v1.KeyService/ResealKeys", &[Role::Admin]),
     // As a revocation of a token, it must get through under load.
@@ -227,8 +242,8 @@ pub const METHODS: &[MethodEntry] = &[
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateClient", REGISTRANTS),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateGrant", &[Role::Admin]),
     MethodEntry::grpc("/lanyard.v1.RegistryService/UpdateProtectedResource", REGISTRANTS),
-    MethodEntry::grpc("/lanyard.v1.SnapshotService/WatchRevocations", &[Role::Edge, Role::Proxy]).streamed(),
-    MethodEntry::grpc("/lanyard.v1.SnapshotService/WatchSnapshot", &[Role::Edge]).streamed(),
+    MethodEntry::grpc("/lanyard.v1.SnapshotService/WatchRevocations", &[Role::Edge, Role::Proxy]).streamed().at_edges(),
+    MethodEntry::grpc("/lanyard.v1.SnapshotService/WatchSnapshot", &[Role::Edge]).streamed().at_edges(),
     MethodEntry {
         // The method binds the next certificate to the current connection.
         never_forwarded: true,
@@ -238,7 +253,7 @@ pub const METHODS: &[MethodEntry] = &[
         for_unknown_certificates: true,
         ..MethodEntry::grpc("/lanyard.v1.TokenService/ExchangeToken", &[Role::Workload]).of(Priority::Issuing)
     },
-    MethodEntry::grpc("/lanyard.v1.TokenService/IntrospectToken", INTROSPECTING).of(Priority::Decision),
+    MethodEntry::grpc("/lanyard.v1.TokenService/IntrospectToken", INTROSPECTING).of(Priority::Decision).at_edges(),
     MethodEntry {
         for_unknown_certificates: true,
         ..MethodEntry::grpc("/lanyard.v1.TokenService/IssueToken", &[Role::Workload]).of(Priority::Issuing)
@@ -249,10 +264,10 @@ pub const METHODS: &[MethodEntry] = &[
         ..MethodEntry::grpc("/lanyard.v1.TokenService/RevokeToken", &[Role::Workload, Role::Admin, Role::Revoker])
             .of(Priority::Issuing)
     },
-    MethodEntry::grpc("/lanyard.v1.TokenService/WhoAmI", ANY_ROLE),
+    MethodEntry::grpc("/lanyard.v1.TokenService/WhoAmI", ANY_ROLE).at_edges(),
     MethodEntry {
         signed_on_request: true,
-        ..MethodEntry::oauth("/oauth2/introspect", INTROSPECTING).of(Priority::Decision)
+        ..MethodEntry::oauth("/oauth2/introspect", INTROSPECTING).of(Priority::Decision).at_edges()
     },
     MethodEntry::document(JWKS, Protocol::OAuth),
     MethodEntry::oauth("/oauth2/register", &[Role::Workload, Role::Admin, Role::Team]),

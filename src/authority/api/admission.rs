@@ -121,6 +121,9 @@ impl Authority {
         peer: Option<&Peer>,
         method: CalledMethod,
     ) -> Result<Option<Admitted>, NotAdmitted> {
+        if self.is_edge() && method.entry().is_some_and(|entry| !entry.at_edges) {
+            return Err(NotAdmitted::NotAtAnEdge);
+        }
         match peer {
             None => {
                 let method = method.entry().ok_or(NotAdmitted::NoSuchMethod)?;

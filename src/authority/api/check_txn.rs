@@ -124,6 +124,9 @@ impl Authority {
     ) -> Result<TxnTokenClaims, CheckRefusal> {
         let policy = self.policy.txn_tokens.as_ref().filter(|_| self.policy.exchange.enabled);
         let policy = policy.ok_or_else(|| not_minted("transaction tokens are not configured"))?;
+        if self.is_edge() {
+            return Err(not_minted("an edge has no key that signs"));
+        }
         let (tctx, rctx) = minted_context(minted, route, request, policy)?;
         let claims = narrowed.unwrap_or(&token.claims);
         // It ends with what it comes from, which only a bound token tells.
@@ -149,7 +152,7 @@ impl Authority {
 
     /// Whether the check of a request waits for a signature that is not made at once.
     pub fn check_waits(&self, caller: &Asker, request: &CheckRequest<'_>) -> bool {
-        let slow = self.policy.txn_tokens.is_some() && !caller.view.snapshot.keys.sign_at_once();
+        let slow = self.policy.txn_tokens.is_some() && !self.is_edge() && !caller.view.snapshot.keys.sign_at_once();
         let mints = |resource: &ProtectedResource| {
             let route = route_of(resource, request.method, request.path);
             route.is_ok_and(|route| route.txn.minted().is_some())
@@ -165,7 +168,7 @@ impl Authority {
         route: &Route,
     ) -> Result<Option<Step>, CheckRefusal> {
         let Some(expected) = needed_txn(resource.txn_token, &route.txn) else { return Ok(None) };
-        let issues = self.policy.txn_tokens.is_some() && self.policy.exchange.enabled;
+        let issues = self.policy.txn_tokens.is_some() && self.policy.exchange.enabled && !self.is_edge();
         if route.txn.minted().is_some() && !issues {
             return Err(CheckRefusal::TxnTokenNotMinted);
         }

@@ -66,6 +66,11 @@ impl Authority {
         presentation: &Presentation<'_>,
     ) -> Option<ReceiptText> {
         let terms = resource.receipts.as_ref().filter(|_| self.policy.exchange.enabled)?;
+        if self.is_edge() {
+            // It has no key for one. Where a receipt is needed, the exchange is refused.
+            self.metrics.receipt(ReceiptOutcome::Failed);
+            return None;
+        }
         match self.make_receipt(caller, resource.audience(), terms, presentation) {
             Ok(receipt) => {
                 self.metrics.receipt(ReceiptOutcome::Made);

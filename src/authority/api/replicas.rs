@@ -106,10 +106,10 @@ impl Authority {
         });
     }
 
-    /// Whether this replica does what only one should do: it leads, or the store is its own. Two may lead for a moment,
+    /// Whether this replica does what only one should do: it leads, or the store is its own, which that of an edge is not. Two may lead for a moment,
     /// when one of them was stopped; whatever the leader writes is compared with what was read.
     pub fn leads(&self) -> bool {
-        let Some(replica) = &self.replica else { return true };
+        let Some(replica) = &self.replica else { return !self.is_edge };
         self.clock.elapsed() < Duration::from_millis(replica.leads_until.load(Ordering::Acquire))
     }
 

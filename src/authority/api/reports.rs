@@ -145,5 +145,6 @@ pub(in crate::authority::api) fn not_admitted_at(method: &str, error: NotAdmitte
             (Check::Role, format!("{method}: {}", roles.collect::<Vec<_>>().join(" or ")))
         }
         NotAdmitted::ShareExceeded(_) | NotAdmitted::Overloaded => (Check::Share, String::new()),
+        NotAdmitted::NotAtAnEdge => (Check::Request, "a method that edges have".to_owned()),
     }
 }

@@ -249,6 +249,7 @@ pub(in crate::authority) fn of_call(error: NotAdmitted) -> &'static str {
         }
         NotAdmitted::ShareExceeded(_) => "wait and try again; see docs/operations.md for the share of a caller",
         NotAdmitted::Overloaded => "wait and try again; see docs/operations.md for limits and load",
+        NotAdmitted::NotAtAnEdge => "call the centre: `mtls_url` in the configuration of the edge names it",
     }
 }
 

@@ -44,6 +44,7 @@ pub(in crate::cli::doctor) enum Fault {
     RootShared,
     StoreInMemory,
     StoreUnreachable,
+    CentreUnreachable,
     StoreUnreadable,
     StoreUnwritable,
     StoreForeign,
@@ -284,6 +285,11 @@ impl Fault {
                 "STORE_UNREACHABLE",
                 Error,
                 "see that a member of etcd can be reached from here with the files of store.etcd",
+            ),
+            Self::CentreUnreachable => (
+                "CENTRE_UNREACHABLE",
+                Error,
+                "see that the servers of store.upstream can be reached from here, and that roles.edges in their configuration names this edge",
             ),
             Self::StoreUnreadable => (
                 "STORE_UNREADABLE",

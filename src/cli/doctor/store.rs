@@ -7,8 +7,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
+use tokio::time::timeout;
 
 use crate::authority::backup::UnfinishedImport;
 use crate::authority::clock::SystemClock;
@@ -46,6 +48,9 @@ use crate::store::sled::SledStore;
 const CHECK: &str = "store";
 const KEY: &str = "key_encryption_key";
 
+/// How long the servers of the centre may take to send everything.
+const LISTING_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Whether a process has the store open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::cli::doctor) enum Held {
@@ -66,6 +71,10 @@ pub(in crate::cli::doctor) async fn check(
     report: &mut Report,
 ) -> Held {
     let (held, opened) = match &config.store {
+        StoreConfig::Upstream(upstream) => {
+            of_an_edge(config, &upstream.endpoints.join(", "), report).await;
+            return Held::Unknown;
+        }
         StoreConfig::Sled(directory) => open(directory, report),
         StoreConfig::Memory => (Held::Unknown, in_memory(config, report)),
         StoreConfig::Etcd(etcd) => (Held::Unknown, in_etcd(config, etcd, report).await),
@@ -145,6 +154,27 @@ async fn in_etcd(config: &Config, etcd: &EtcdConfig, report: &mut Report) -> Ope
             report.fault(CHECK, subject, Fault::StoreUnreachable, problem);
             Opened::Unavailable("the store was not read")
         }
+    }
+}
+
+/// An edge has nothing of its own: what the centre sends is what there is to see.
+async fn of_an_edge(config: &Config, endpoints: &str, report: &mut Report) {
+    let why = "it is an edge, which has none of its own";
+    for check in [KEY, resources::CHECK, exchange::CHECK] {
+        report.ok(check, "", why);
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let listed = async {
+        let store = open_store(config, &provider, Arc::new(SystemClock), Arc::new(SystemEntropy::default())).await;
+        let listing = store.map_err(|error| error.to_string())?.list("").await;
+        listing.map(|listing| listing.entries.len()).map_err(|error| error.to_string())
+    };
+    match timeout(LISTING_TIMEOUT, listed).await {
+        Ok(Ok(records)) => {
+            report.ok(CHECK, endpoints, format!("a server of the centre answers: it sends {records} records"));
+        }
+        Ok(Err(problem)) => report.fault(CHECK, endpoints, Fault::CentreUnreachable, problem),
+        Err(_) => report.fault(CHECK, endpoints, Fault::CentreUnreachable, "no server of the centre answers in time"),
     }
 }
 

@@ -40,6 +40,10 @@ impl Configured {
             let next = "name the configuration of a server whose store is on a disk or in etcd";
             return Err(CommandError::new("the store is in memory", next));
         }
+        if config.store.is_of_an_edge() {
+            let next = "name the configuration of a server of the centre";
+            return Err(CommandError::new("this is the configuration of an edge, which has no store of its own", next));
+        }
         Ok(Self { config, key_error })
     }
 

@@ -110,5 +110,5 @@ pub(in crate::server) fn refused(
     error: NotAdmitted,
 ) -> Response<Body> {
     let reference = authority.report_not_admitted(sender, method.metric_label(), error, false);
-    refusal::not_admitted(method, headers, error, reference)
+    refusal::not_admitted(&authority.policy().mtls_url, method, headers, error, reference)
 }

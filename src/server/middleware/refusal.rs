@@ -20,26 +20,35 @@ use crate::http;
 use crate::http::error::OAuthError;
 use crate::http::introspect;
 
-/// The response to a call that is not admitted and has these headers.
+/// The response to a call that is not admitted and has these headers. `centre` is who has what an edge does not.
 pub(super) fn not_admitted(
+    centre: &str,
     method: CalledMethod,
     headers: &HeaderMap,
     error: NotAdmitted,
     reference: Reference,
 ) -> Response<Body> {
+    let is_edge = error == NotAdmitted::NotAtAnEdge;
     let mut response = match method.protocol() {
-        Protocol::Grpc => grpc::status::referring(&grpc::status::not_admitted(error), reference).into_http(),
+        Protocol::Grpc => {
+            let mut status = grpc::status::not_admitted(error);
+            if is_edge {
+                status = grpc::status::naming_the_centre(&status, centre);
+            }
+            grpc::status::referring(&status, reference).into_http()
+        }
         Protocol::OAuth => match OAuthError::not_admitted(error) {
             Some(error) => {
                 let may_be_signed = method.entry().is_some_and(|entry| entry.signed_on_request);
                 let signed = may_be_signed && introspect::wants_signed(headers);
+                let error = if is_edge { error.naming_the_centre(centre) } else { error };
                 let error = error.challenging(headers).referring(reference);
                 if signed { error.as_refusal_of_signed_response() } else { error }.into_response()
             }
             None => http::error::no_such_path(true),
         },
         Protocol::ExtAuthz => ext_authz::response(ext_authz::not_admitted(error, reference)),
-        Protocol::Http => http::error::not_admitted(error, headers, reference),
+        Protocol::Http => http::not_admitted::not_admitted(error, headers, reference),
     };
     // Also where it is a 503: nothing in the server has failed.
     response.extensions_mut().insert(RequestOutcome::Refused);

@@ -22,6 +22,7 @@ use crate::server::audit::Audit;
 use crate::server::error::StartError;
 use crate::server::host_name::host_name;
 use crate::server::keys_error::KeysError;
+use crate::server::start::edge::first_listing;
 use crate::server::start::signing_keys;
 use crate::server::start::store::Stored;
 use crate::server::trust::Federation;
@@ -77,26 +78,33 @@ impl Components {
             None => Stored::open(config, &provider, Arc::clone(&clock), Arc::clone(&entropy)).await?,
         };
         let store = Arc::clone(&stored.store);
-        if let Some(unfinished) = UnfinishedImport::find(&*store).await.map_err(LoadError::Store)? {
-            return Err(unfinished.into());
-        }
         let allowed_hosts = &config.policy.jwks_uri.allowed_hosts;
         let published = jwks_client(&config.jwks_uri, allowed_hosts, &provider, &clock)?;
         let token = signing_keys::open_token(config, Arc::clone(&clock))?;
-        let sealer = signing_keys::sealer_with_token(config, config.key_encryption_keys.clone(), token.as_ref());
-        let keys = signing_keys::open(&*store, &sealer, config.algorithm).await?;
         let may_be_away = config.pkcs11.as_ref().is_some_and(|token| token.start_without_token);
-        signing_keys::prove(&keys, may_be_away).await?;
-        let replica = match &config.store {
-            StoreConfig::Etcd(_) => Some(replica_name(&*entropy)?),
+        let is_edge = config.store.is_of_an_edge();
+        let (sealer, keys) = if is_edge {
+            signing_keys::of_an_edge(config.algorithm)
+        } else {
+            if let Some(unfinished) = UnfinishedImport::find(&*store).await.map_err(LoadError::Store)? {
+                return Err(unfinished.into());
+            }
+            let sealer = signing_keys::sealer_with_token(config, config.key_encryption_keys.clone(), token.as_ref());
+            let keys = signing_keys::open(&*store, &sealer, config.algorithm).await?;
+            signing_keys::prove(&keys, may_be_away).await?;
+            (sealer, keys)
+        };
+        let name = match &config.store {
+            StoreConfig::Etcd(_) | StoreConfig::Upstream(_) => Some(replica_name(&*entropy)?),
             StoreConfig::Memory | StoreConfig::Sled(_) => None,
         };
         let (policy, trust) = (config.policy.clone(), TrustBundles::default());
         let audit = Audit::open(config.audit.clone(), audit, &clock, &*entropy, export_failures)?;
         let authority = Authority::new(policy, clock, entropy, store, keys, sealer, trust);
         let authority = authority.with_audit(audit.sink());
-        let authority = match &replica {
-            Some(name) => authority.as_replica(name.clone()),
+        let authority = match name {
+            Some(name) if is_edge => authority.as_edge(&name),
+            Some(name) => authority.as_replica(name),
             None => authority,
         };
         let authority = Arc::new(authority);
@@ -105,20 +113,7 @@ impl Components {
         let federation = Federation::open(&config.federation, &provider, &authority, Arc::clone(&feeds))?;
         let issuers = config.fetched_issuers.clone();
         let trusted_issuers = TrustedIssuers::open(issuers, published.clone(), &authority, Arc::clone(&feeds));
-        authority.enable_features_of_a_new_store().await.map_err(LoadError::Store)?;
-        let mut loaded = authority.load().await?;
-        if authority.keys().active().is_none() {
-            match authority.tend_signing_keys().await {
-                // It is tried again while the server serves.
-                Err(error @ KeyChangeError::NotMade) if may_be_away => {
-                    tracing::error!(%error, "the server starts without a key that signs: no tokens are issued");
-                }
-                tended => tended.map_err(KeysError::NotMade)?,
-            }
-            // Another replica may have made the first key.
-            loaded = authority.load().await?;
-        }
-        authority.open_receipt_keys().await.map_err(KeysError::Receipts)?;
+        let loaded = if is_edge { first_listing(&authority).await? } else { load(&authority, may_be_away).await? };
         federation.adopt_stored();
         trusted_issuers.adopt_stored();
         Ok(Self {
@@ -136,6 +131,25 @@ impl Components {
             loaded,
         })
     }
+}
+
+/// Reads the store, and makes in it what a server has that issues.
+async fn load(authority: &Authority, token_may_be_away: bool) -> Result<Revision, StartError> {
+    authority.enable_features_of_a_new_store().await.map_err(LoadError::Store)?;
+    let mut loaded = authority.load().await?;
+    if authority.keys().active().is_none() {
+        match authority.tend_signing_keys().await {
+            // It is tried again while the server serves.
+            Err(error @ KeyChangeError::NotMade) if token_may_be_away => {
+                tracing::error!(%error, "the server starts without a key that signs: no tokens are issued");
+            }
+            tended => tended.map_err(KeysError::NotMade)?,
+        }
+        // Another replica may have made the first key.
+        loaded = authority.load().await?;
+    }
+    authority.open_receipt_keys().await.map_err(KeysError::Receipts)?;
+    Ok(loaded)
 }
 
 /// A name that no other replica has, also after a restart: the host's name, for the reader, and random digits.

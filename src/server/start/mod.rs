@@ -1,6 +1,7 @@
 //! The components that exist before anything is served: the store, the signing keys, the core.
 
 mod components;
+mod edge;
 mod signing_keys;
 mod store;
 mod store_identity;

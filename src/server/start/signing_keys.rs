@@ -28,6 +28,11 @@ pub(crate) fn sealer(keys: KeyEncryptionKeys) -> KeySealer {
     KeySealer::new(keys, LocalSigner::FACTORY)
 }
 
+/// What an edge has in their place: it reads public halves, none of them yet.
+pub(crate) fn of_an_edge(algorithm: SigningAlgorithm) -> (KeySealer, SigningKeys) {
+    (KeySealer::of_edge(LocalSigner::FACTORY), SigningKeys::new(algorithm))
+}
+
 /// Opens the token that is configured, if any. It blocks.
 pub(crate) fn open_token(config: &Config, clock: Arc<dyn Clock>) -> Result<Option<Pkcs11>, HsmError> {
     config.pkcs11.clone().map(|token| Pkcs11::open(token, config.algorithm, clock)).transpose()

@@ -23,6 +23,7 @@ use crate::store::peer::PeerTls;
 use crate::store::peer::TlsSource;
 use crate::store::sled::SledOptions;
 use crate::store::sled::SledStore;
+use crate::store::upstream::UpstreamStore;
 use crate::tls::CertificateFiles;
 use crate::tls::outbound;
 use crate::tls::outbound::ClientCertificate;
@@ -73,20 +74,34 @@ pub(crate) async fn open(
         }
         StoreConfig::Memory => Arc::new(MemoryStore::with_clock(clock)),
         StoreConfig::Etcd(etcd) => {
-            let identity = match &config.workload_api {
-                Some(workload_api) if etcd.tls.as_ref().is_some_and(PeerTls::needs_workload_api) => {
-                    let (provider, clock) = (Arc::clone(provider), Arc::clone(&clock));
-                    Some(StoreIdentity::follow(workload_api.clone(), provider, clock, entropy).await?)
-                }
-                Some(_) | None => None,
-            };
-            let tls = etcd.tls.clone().map(|tls| tls_of(tls, identity, Arc::clone(provider), Arc::clone(&clock)));
+            let tls = tls(config, etcd.tls.as_ref(), (provider, &clock, entropy)).await?;
             Arc::new(EtcdStore::open(etcd, tls, clock).await?)
+        }
+        StoreConfig::Upstream(upstream) => {
+            let tls = tls(config, upstream.tls.as_ref(), (provider, &clock, Arc::clone(&entropy))).await?;
+            Arc::new(UpstreamStore::open(upstream, tls, &config.policy.issuer, clock, entropy)?)
         }
     })
 }
 
-/// The TLS configuration for each connection to etcd. It keeps the identity followed for as long as the store is open.
+/// The TLS configuration for each connection to the store, if it has any.
+async fn tls(
+    config: &Config,
+    tls: Option<&PeerTls>,
+    (provider, clock, entropy): (&Arc<CryptoProvider>, &Arc<dyn Clock>, Arc<dyn Entropy>),
+) -> Result<Option<TlsSource>, StartError> {
+    let Some(tls) = tls else { return Ok(None) };
+    let identity = match &config.workload_api {
+        Some(workload_api) if tls.needs_workload_api() => {
+            let (provider, clock) = (Arc::clone(provider), Arc::clone(clock));
+            Some(StoreIdentity::follow(workload_api.clone(), provider, clock, entropy).await?)
+        }
+        Some(_) | None => None,
+    };
+    Ok(Some(tls_of(tls.clone(), identity, Arc::clone(provider), Arc::clone(clock))))
+}
+
+/// The same. It keeps the identity followed for as long as the store is open.
 fn tls_of(
     PeerTls { server, client }: PeerTls,
     identity: Option<StoreIdentity>,

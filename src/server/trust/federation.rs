@@ -158,7 +158,8 @@ impl Federation {
         authority: &Arc<Authority>,
         stages: &watch::Receiver<Stage>,
     ) {
-        for federated in &self.endpoints {
+        // An edge takes what the centre has fetched.
+        for federated in self.endpoints.iter().filter(|_| !authority.is_edge()) {
             let (federation, federated, stages) = (Arc::clone(self), Arc::clone(federated), stages.clone());
             let fetching = move || {
                 let (federation, federated) = (Arc::clone(&federation), Arc::clone(&federated));

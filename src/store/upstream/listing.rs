@@ -1,7 +1,6 @@
 //! What an upstream has listed, until it is read, and the stream that goes on after it.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +19,9 @@ use crate::store::upstream::queue::Queued;
 #[derive(Debug)]
 pub(super) struct Held {
     unread: BTreeMap<String, Versioned<Arc<[u8]>>>,
-    /// The prefixes of which the beginning was read.
-    begun: BTreeSet<String>,
+    /// The prefix that was read first. Whoever begins with it again wants another listing; others may be read again, and have
+    /// nothing that was not read.
+    begun_with: Option<String>,
     pub(super) revision: Revision,
     /// It contains every change until this moment.
     pub(super) until: Duration,
@@ -44,7 +44,7 @@ impl Held {
                 })),
                 News::Anew => unread.clear(),
                 News::Whole(revision, until) => {
-                    return Ok(Self { unread, begun: BTreeSet::new(), revision, until, news });
+                    return Ok(Self { unread, begun_with: None, revision, until, news });
                 }
                 News::Batch(..) => return Err(StoreError::Unavailable("a change came before the listing".to_owned())),
                 News::Over(error) => return Err(error),
@@ -52,14 +52,14 @@ impl Held {
         }
     }
 
-    /// Whether the records under this prefix that come after this key are in it still.
-    pub(super) fn has(&self, prefix: &str, after: &str) -> bool {
-        !after.is_empty() || !self.begun.contains(prefix)
+    /// Whether what is under this prefix and comes after this key goes on with it.
+    pub(super) fn goes_on_with(&self, prefix: &str, after: &str) -> bool {
+        !after.is_empty() || self.begun_with.as_deref() != Some(prefix)
     }
 
     /// Takes the first records under a prefix that come after a key.
     pub(super) fn take(&mut self, prefix: &str, after: &str, limit: usize) -> ListingPart {
-        self.begun.insert(prefix.to_owned());
+        self.begun_with.get_or_insert_with(|| prefix.to_owned());
         let from = if after > prefix { Bound::Excluded(after) } else { Bound::Included(prefix) };
         let under = self.unread.range::<str, _>((from, Bound::Unbounded));
         let mut keys: Vec<String> = under

@@ -1,3 +1,7 @@
 //! Edges: servers that decide beside proxies by what the centre sends them.
 
+mod configuration;
+mod decisions;
+mod freshness;
+mod refused;
 mod upstream_store;

@@ -159,6 +159,7 @@ fn no_code_has_changed() {
         "WRONG_ROLE",
         "SHARE_EXCEEDED",
         "OVERLOADED",
+        "NOT_AT_AN_EDGE",
     ];
     assert_eq!(codes::<NotAdmittedCode>(), calls);
     let successors = [
@@ -401,6 +402,7 @@ fn not_admitted(code: NotAdmittedCode) -> NotAdmitted {
         NotAdmittedCode::WrongRole => NotAdmitted::WrongRole,
         NotAdmittedCode::ShareExceeded => NotAdmitted::ShareExceeded(Limit::Requests.into()),
         NotAdmittedCode::Overloaded => NotAdmitted::Overloaded,
+        NotAdmittedCode::NotAtAnEdge => NotAdmitted::NotAtAnEdge,
     }
 }
 

@@ -17,6 +17,7 @@ pub mod dev;
 pub mod dockerfile;
 pub mod doctor;
 pub mod door;
+pub mod edge;
 pub mod envoy;
 pub mod etcd;
 pub mod forwarded;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt as _;
 use lanyard::proto::SnapshotRecord;
 use lanyard::proto::SnapshotRecords;
 use lanyard::proto::WatchProgress;
@@ -49,6 +50,7 @@ pub struct ScriptedCentre {
 pub struct ScriptedStream {
     requests: Streaming<WatchSnapshotRequest>,
     answers: mpsc::UnboundedSender<Result<WatchSnapshotResponse, Status>>,
+    waiting: Option<WatchSnapshotRequest>,
     /// What the edge asked for.
     pub start: WatchStart,
 }
@@ -138,11 +140,22 @@ impl ScriptedStream {
 
     /// The number of the next beat that arrives.
     pub async fn beat(&mut self) -> u64 {
-        let request = within(self.requests.next()).await.expect("the edge has ended the stream").unwrap();
+        let request = match self.waiting.take() {
+            Some(request) => request,
+            None => within(self.requests.next()).await.expect("the edge has ended the stream").unwrap(),
+        };
         match request.request {
             Some(Request::Beat(beat)) => beat.number,
             other => panic!("no beat: {other:?}"),
         }
+    }
+
+    /// Whether a beat has arrived that was not taken.
+    pub fn has_beat(&mut self) -> bool {
+        if self.waiting.is_none() {
+            self.waiting = self.requests.next().now_or_never().flatten().map(Result::unwrap);
+        }
+        self.waiting.is_some()
     }
 
     pub fn end(self, code: Code, reason: &str) {
@@ -178,7 +191,7 @@ impl SnapshotService for Service {
         let first = requests.next().await.unwrap()?.request;
         let Some(Request::Start(start)) = first else { panic!("no start: {first:?}") };
         let (answers, sent) = mpsc::unbounded_channel();
-        drop(self.opened.send(ScriptedStream { requests, answers, start }));
+        drop(self.opened.send(ScriptedStream { requests, answers, waiting: None, start }));
         Ok(tonic::Response::new(Box::pin(UnboundedReceiverStream::new(sent))))
     }
 

@@ -133,7 +133,8 @@ pub(super) fn refused_call(error: NotAdmitted) -> WhyNot {
         | NotAdmitted::NotForwarded(_)
         | NotAdmitted::WrongRole
         | NotAdmitted::ShareExceeded(_)
-        | NotAdmitted::Overloaded => error.code(),
+        | NotAdmitted::Overloaded
+        | NotAdmitted::NotAtAnEdge => error.code(),
     };
     WhyNot { code, cause: error.to_string(), fix: fix::of_call(error).to_owned() }
 }

@@ -235,6 +235,7 @@ mod tests {
             NotAdmittedCode::WrongRole => NotAdmitted::WrongRole,
             NotAdmittedCode::ShareExceeded => NotAdmitted::ShareExceeded(Limit::Requests.into()),
             NotAdmittedCode::Overloaded => NotAdmitted::Overloaded,
+            NotAdmittedCode::NotAtAnEdge => NotAdmitted::NotAtAnEdge,
         });
         each_is_counted_under_its_code(calls.map(|error| (error, error.code())));
 
