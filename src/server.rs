@@ -7,6 +7,7 @@
 mod audit;
 mod bounds;
 mod descriptors;
+mod edge_reports;
 mod error;
 mod executor;
 mod further;
@@ -205,6 +206,9 @@ impl Server {
         let Components { provider, certificate, stored, authority, audit, feeds, contents, published, loaded, .. } =
             components;
         let (store, mut tasks) = (Arc::clone(&stored.store), JoinSet::new());
+        if let Some(reports) = &stored.reports {
+            edge_reports::start(&mut tasks, &authority, reports);
+        }
         let (federation, trusted_issuers) = (Arc::new(components.federation), Arc::new(components.trusted_issuers));
         let mut identity = None;
         if let Some(section) = config.workload_api {

@@ -2,12 +2,13 @@
 //! A store is read from its image at the first start, and from its log at the one after a kill.
 //!
 //! MOST is the largest number of registrations, a million if there is none. The sections are `registrations`,
-//! `revocations` and `writes`. A server runs on one core in a process of its own, over a store that was filled before it
+//! `revocations`, `edges` and `writes`. A server runs on one core in a process of its own, over a store that was filled before it
 //! started. `bench/scale.json` in cargo's target directory has the same figures.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod edges;
 mod fill;
 mod rounds;
 mod writes;
@@ -71,6 +72,9 @@ fn main() -> Result<(), Failure> {
         }
         if is_wanted("revocations") {
             revocations(most, empty, &mut figures).await?;
+        }
+        if is_wanted("edges") {
+            edges::measure(&mut figures).await?;
         }
         if is_wanted("writes") {
             figures.insert("writes".to_owned(), writes::beside_raw_writes(ROUNDS).await?);

@@ -14,6 +14,7 @@ use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rcgen::Certificate;
 use rcgen::CertificateParams;
 use rcgen::ExtendedKeyUsagePurpose;
 use rcgen::Issuer;
@@ -87,6 +88,35 @@ impl Folder {
     /// The directory of the store.
     pub(crate) fn store(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    /// An edge of a server that runs, in its trust domain.
+    pub(crate) fn of_edge(centre: &Server) -> Result<Self, Failure> {
+        let (dir, of_centre) = (tempfile::tempdir()?, centre.folder());
+        for name in ["ca.pem", "server.pem", "server-key.pem"] {
+            fs::copy(of_centre.join(name), dir.path().join(name))?;
+        }
+        let (chain, key) = centre.issued("edge")?;
+        fs::write(dir.path().join("edge.pem"), chain)?;
+        fs::write(dir.path().join("edge-key.pem"), key)?;
+        let (mtls, ops) = (free_port()?, free_port()?);
+        let whole = fs::read_to_string(of_centre.join("lanyard.yaml"))?;
+        let issuer = whole.lines().find(|line| line.starts_with("issuer: ")).ok_or("no issuer")?;
+        let yaml = format!(
+            "dev: true
+{issuer}
+mtls_url: https://localhost:{centre}
+listeners: {{mtls: '127.0.0.1:{mtls}', public: '127.0.0.1:0', ops: '127.0.0.1:{ops}'}}
+tls: {{certificate: server.pem, key: server-key.pem}}
+trust: {{trust_domain: dev.internal, bundles: {{dev.internal: ca.pem}}, client_cas: {{dev: ca.pem}}}}
+store:
+  upstream: {{endpoints: ['https://localhost:{centre}'], ca: ca.pem, certificate: edge.pem, key: edge-key.pem}}
+roles: {{proxies: [{{spiffe_id: 'spiffe://dev.internal/proxy', resources: ['*']}}]}}
+",
+            centre = centre.mtls
+        );
+        fs::write(dir.path().join("lanyard.yaml"), yaml)?;
+        Ok(Self { dir, mtls, ops })
     }
 
     /// A server on one core, once it is ready.
@@ -175,6 +205,19 @@ impl Server {
 
     /// The same, with its certificate.
     pub(crate) fn certified(&self, path: &str) -> Result<(Peer, Vec<u8>), Failure> {
+        let (certificate, key) = self.made(path)?;
+        let private = PrivateKeyDer::try_from(key.serialize_der())?;
+        let peer = Peer::new(&self.path("ca.pem"), vec![certificate.der().clone()], private, self.mtls)?;
+        Ok((peer, certificate.der().to_vec()))
+    }
+
+    /// The certificate and the key of another workload, as PEM.
+    fn issued(&self, path: &str) -> Result<(String, String), Failure> {
+        let (certificate, key) = self.made(path)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
+    fn made(&self, path: &str) -> Result<(Certificate, KeyPair), Failure> {
         let key = KeyPair::generate()?;
         let mut parameters = CertificateParams::default();
         parameters.subject_alt_names = vec![SanType::URI(format!("spiffe://dev.internal/{path}").try_into()?)];
@@ -182,9 +225,7 @@ impl Server {
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let (ca, ca_key) = (self.file("ca.pem")?, KeyPair::from_pem(&self.file("ca-key.pem")?)?);
         let certificate = parameters.signed_by(&key, &Issuer::from_ca_cert_pem(&ca, ca_key)?)?;
-        let private = PrivateKeyDer::try_from(key.serialize_der())?;
-        let peer = Peer::new(&self.path("ca.pem"), vec![certificate.der().clone()], private, self.mtls)?;
-        Ok((peer, certificate.der().to_vec()))
+        Ok((certificate, key))
     }
 
     /// The sample workload's certificate.

@@ -19,7 +19,7 @@ use crate::authority::access::Roles;
 pub enum CallerRole {
     /// An admin, or a revoker: what they revoke must get through under load.
     Admin,
-    /// A proxy.
+    /// A proxy, or an edge, which proxies ask.
     Proxy,
     /// Any other caller with a certificate.
     Workload,
@@ -32,7 +32,7 @@ impl CallerRole {
     pub fn of(roles: &Roles) -> Self {
         if roles.revokes_all() {
             Self::Admin
-        } else if roles.proxy.is_some() {
+        } else if roles.proxy.is_some() || roles.edge.is_some() {
             Self::Proxy
         } else {
             Self::Workload

@@ -8,6 +8,7 @@ mod following;
 mod listing;
 mod opening;
 mod queue;
+mod reports;
 mod upstreams;
 
 use std::pin::Pin;
@@ -45,6 +46,7 @@ use crate::store::upstream::listing::Held;
 use crate::store::upstream::queue::News;
 use crate::store::upstream::queue::Queued;
 use crate::store::upstream::queue::queue;
+pub use crate::store::upstream::reports::DecisionReports;
 use crate::store::upstream::upstreams::Upstreams;
 
 /// An endpoint is not a URL.
@@ -103,6 +105,11 @@ impl UpstreamStore {
         let endpoints = config.endpoints.iter().map(uri).collect::<Result<_, _>>()?;
         let upstreams = Arc::new(Upstreams::new(endpoints, tls, issuer.to_owned(), clock, entropy));
         Ok(Self { upstreams, delivered: Arc::default(), held: Mutex::default(), open: watch::Sender::new(()) })
+    }
+
+    /// The way of reports to the upstream that is followed.
+    pub fn reports(&self) -> Arc<DecisionReports> {
+        Arc::clone(&self.upstreams.reports)
     }
 
     /// Follows the upstreams from this revision, or from the beginning.

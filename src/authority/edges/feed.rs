@@ -262,7 +262,7 @@ fn narrowed(needed: &mut Needed, changes: &[ReadChange], snapshot: &Snapshot) ->
         needed.note_change(&change.key);
         match &change.now {
             ReadValue::Entry(Entry::Client(client)) => {
-                for name in grown(needed.note(&client.registration, snapshot))? {
+                for name in grown(needed.note(client, snapshot))? {
                     let wider = snapshot.directory.named(&name);
                     records.extend(wider.map(|wider| record(&format!("{CLIENTS}{name}"), sent::client_value(wider))));
                 }
@@ -270,7 +270,7 @@ fn narrowed(needed: &mut Needed, changes: &[ReadChange], snapshot: &Snapshot) ->
             ReadValue::Unreadable { .. } if change.key.starts_with(CLIENTS) => {
                 let suspended = change.key.strip_prefix(CLIENTS).and_then(|name| snapshot.directory.named(name));
                 if let Some(client) = suspended
-                    && needed.note(&client.registration, snapshot) != Growth::Nothing
+                    && needed.note(client, snapshot) != Growth::Nothing
                 {
                     return None;
                 }

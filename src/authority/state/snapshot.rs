@@ -324,11 +324,6 @@ impl Snapshot {
         self.revision_of(key).max(removed).max(self.unreadable.revision_of(key))
     }
 
-    /// The records that cannot be read, with their revisions, and which of them are of a newer schema.
-    pub(in crate::authority) fn unreadable(&self) -> impl Iterator<Item = (&str, Revision, Option<TooNew>)> {
-        self.unreadable.all()
-    }
-
     /// Whether a record that only a newer version reads forbids every decision.
     pub fn needs_newer_version(&self) -> bool {
         self.unreadable.forbids_decisions()

@@ -51,6 +51,11 @@ impl Snapshot {
         self.mark_unreadable(key, revision, newer);
     }
 
+    /// The records that cannot be read, with their revisions, and which of them are of a newer schema.
+    pub(in crate::authority) fn unreadable(&self) -> impl Iterator<Item = (&str, Revision, Option<TooNew>)> {
+        self.unreadable.all()
+    }
+
     /// A newer record itself says what it names. What does not say it, or is damaged, names what it named before.
     fn suspended<T: Indexed>(
         &self,

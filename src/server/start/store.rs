@@ -23,6 +23,7 @@ use crate::store::peer::PeerTls;
 use crate::store::peer::TlsSource;
 use crate::store::sled::SledOptions;
 use crate::store::sled::SledStore;
+use crate::store::upstream::DecisionReports;
 use crate::store::upstream::UpstreamStore;
 use crate::tls::CertificateFiles;
 use crate::tls::outbound;
@@ -39,6 +40,8 @@ pub(in crate::server) struct Stored {
     pub(in crate::server) operations: Arc<Operations>,
     /// `None` where the store is in memory.
     pub(in crate::server) disk: Option<Disk>,
+    /// The way of an edge's reports to the centre.
+    pub(in crate::server) reports: Option<Arc<DecisionReports>>,
 }
 
 impl Stored {
@@ -50,14 +53,15 @@ impl Stored {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StartError> {
         let disk = config.store.directory().map(|directory| Disk::new(directory.to_owned(), DISK_INTERVAL));
-        Ok(Self::measure(open(config, provider, clock, entropy).await?, disk))
+        let (store, reports) = opened(config, provider, clock, entropy).await?;
+        Ok(Self { reports, ..Self::measure(store, disk) })
     }
 
     /// Counts the operations of an open store, and reads the state of its disk.
     pub(super) fn measure(store: Arc<dyn Store>, disk: Option<Disk>) -> Self {
         let store = InstrumentedStore::new(store);
         let operations = store.operations();
-        Self { store: Arc::new(store), operations, disk }
+        Self { store: Arc::new(store), operations, disk, reports: None }
     }
 }
 
@@ -68,7 +72,17 @@ pub(crate) async fn open(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Arc<dyn Store>, StartError> {
-    Ok(match &config.store {
+    Ok(opened(config, provider, clock, entropy).await?.0)
+}
+
+/// The same, with the way of reports to the centre where there is one.
+async fn opened(
+    config: &Config,
+    provider: &Arc<CryptoProvider>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<(Arc<dyn Store>, Option<Arc<DecisionReports>>), StartError> {
+    let store: Arc<dyn Store> = match &config.store {
         StoreConfig::Sled(directory) => {
             Arc::new(SledStore::open(directory, SledOptions { clock, ..SledOptions::default() })?)
         }
@@ -79,9 +93,12 @@ pub(crate) async fn open(
         }
         StoreConfig::Upstream(upstream) => {
             let tls = tls(config, upstream.tls.as_ref(), (provider, &clock, Arc::clone(&entropy))).await?;
-            Arc::new(UpstreamStore::open(upstream, tls, &config.policy.issuer, clock, entropy)?)
+            let store = UpstreamStore::open(upstream, tls, &config.policy.issuer, clock, entropy)?;
+            let reports = store.reports();
+            return Ok((Arc::new(store), Some(reports)));
         }
-    })
+    };
+    Ok((store, None))
 }
 
 /// The TLS configuration for each connection to the store, if it has any.

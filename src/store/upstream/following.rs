@@ -32,6 +32,7 @@ use crate::store::upstream::opening::ended;
 use crate::store::upstream::queue::News;
 use crate::store::upstream::queue::Queue;
 use crate::store::upstream::queue::Unread;
+use crate::store::upstream::reports::DecisionReports;
 use crate::store::upstream::upstreams::Fault;
 use crate::store::upstream::upstreams::Upstreams;
 
@@ -68,6 +69,8 @@ struct Live {
     /// The beats that are not answered, and when each was sent.
     beats: VecDeque<(u64, Duration)>,
     sent: u64,
+    /// The number of the last report that was sent over it.
+    reported: u64,
     began: Instant,
     /// When something arrived.
     heard: Instant,
@@ -118,7 +121,8 @@ impl Following {
             Err(end) => return end,
         };
         let now = Instant::now();
-        let mut live = Live { stream, beats: VecDeque::new(), sent: 0, began: now, heard: now, answered: now };
+        let mut live =
+            Live { stream, beats: VecDeque::new(), sent: 0, reported: 0, began: now, heard: now, answered: now };
         let mut ticks = interval(BEAT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -182,6 +186,9 @@ impl Following {
                 News::Whole(revision, before(live.stream.asked, &progress))
             }
             (Some(Response::Progress(progress)), Some(reached)) => {
+                if progress.reported != 0 && progress.reported == live.reported {
+                    self.upstreams.reports.taken(progress.reported);
+                }
                 let revision = Revision(progress.revision);
                 if revision < reached {
                     return Err(live.broken("it went back to an earlier revision"));
@@ -219,6 +226,16 @@ impl Live {
             self.beats.pop_front();
         }
         self.beats.push_back((number, moment));
+        self.report(&upstreams.reports);
+    }
+
+    /// Sends the report that waits, once. One goes after a beat, and is taken before the next is answered.
+    fn report(&mut self, reports: &DecisionReports) {
+        let Some(report) = reports.waiting().filter(|report| report.number != self.reported) else { return };
+        let number = report.number;
+        if self.stream.requests.try_send(WatchSnapshotRequest { request: Some(Request::Report(report)) }).is_ok() {
+            self.reported = number;
+        }
     }
 
     /// The moment up to which everything has been delivered, if this progress answers a beat.

@@ -13,6 +13,7 @@ use crate::authority::clock::Clock;
 use crate::authority::clock::Entropy;
 use crate::authority::store::StoreError;
 use crate::store::peer::TlsSource;
+use crate::store::upstream::reports::DecisionReports;
 
 /// The pause after each upstream has failed once. It doubles with each further round.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -47,6 +48,8 @@ pub(super) struct Upstreams {
     entropy: Arc<dyn Entropy>,
     /// The runtime that drives the connections: the store is asked from several.
     pub(super) home: Handle,
+    /// What this edge has decided.
+    pub(super) reports: Arc<DecisionReports>,
     state: Mutex<State>,
 }
 
@@ -77,7 +80,7 @@ impl Upstreams {
         }
         let down = Some("no upstream has been followed yet".to_owned());
         let state = Mutex::new(State { attempts: 0, failed: 0, refused: 0, down });
-        Self { endpoints, tls, issuer, clock, entropy, home: Handle::current(), state }
+        Self { endpoints, tls, issuer, clock, entropy, home: Handle::current(), reports: Arc::default(), state }
     }
 
     /// The upstream for the next attempt.

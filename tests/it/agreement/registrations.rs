@@ -32,6 +32,7 @@ use crate::support::check::Answer;
 use crate::support::check::Asked;
 use crate::support::check::orders;
 use crate::support::dcr;
+use crate::support::edge::Edge;
 use crate::support::http::post;
 use crate::support::leaf::Leaf;
 use crate::support::server::ORDERS;
@@ -46,8 +47,8 @@ const BOTH: &str = "orders.read orders.write";
 /// What every protocol says of a use.
 type Agreed = Result<(), DenyReason>;
 
-/// A server with the orders resource, and the questions about it.
-struct Fixture(TestServer);
+/// A server with the orders resource and an edge of it, and the questions about it.
+struct Fixture(TestServer, Edge);
 
 impl Fixture {
     async fn new() -> Self {
@@ -56,64 +57,17 @@ impl Fixture {
 
     async fn of(server: TestServer) -> Self {
         server.protect(orders()).await.unwrap();
-        Self(server)
+        let edge = Edge::start(&server, |_| {}).await;
+        Self(server, edge)
     }
 
-    /// Holds all protocols to one answer about a use of the token at the orders resource that needs this scope.
+    /// Holds all protocols to one answer about a use of the token at the orders resource that needs this scope, here and at an
+    /// edge.
     async fn agreed(&self, token: &str, leaf: &Leaf, scope: &str) -> Agreed {
-        let request = |evidence: Option<Evidence>| ValidateBindingRequest {
-            access_token: token.to_owned(),
-            evidence,
-            audience: ORDERS.to_owned(),
-            scope: scope.to_owned(),
-            receipt: false,
-        };
-        let proxy = self.0.svid("/proxy");
-        let validated = self.0.ask(&proxy, request(certificate_of(leaf))).await.unwrap();
-        let answer = match validated.decision() {
-            Decision::Allow => Ok(()),
-            Decision::Deny => Err(validated.reason()),
-            Decision::Unspecified => panic!("no decision"),
-        };
-        let mut stream = BindingStream::open(self.0.bindings(&proxy)).await;
-        let streamed = stream.ask(&request(certificate_of(leaf))).await.unwrap();
-        assert_eq!(streamed, answer.map_or_else(StreamOutcome::Denied, |()| StreamOutcome::Allowed));
-        let (method, path) = match scope {
-            "orders.read" => ("GET", "/orders/1"),
-            "orders.write" => ("POST", "/orders"),
-            _ => ("GET", "/whoami"),
-        };
-        let checked = self.0.check(Asked::with(token, leaf).to(method, path)).await;
-        let code = answer.err().map_or("", |reason| reason.as_str_name().trim_start_matches("DENY_REASON_"));
-        assert_eq!(checked.reason(), code, "{checked:?}");
-        let introspected = self.introspected(token).await;
-        let active = introspected["active"] == true;
-        let scopes = introspected["scope"].as_str().unwrap_or_default();
-        let counts = active && scope.split(' ').all(|one| one.is_empty() || scopes.split(' ').any(|has| has == one));
-        assert_eq!(counts, answer.is_ok(), "{introspected}");
-        if let Answer::Through { set, .. } = &checked {
-            assert_eq!(set.get("x-lanyard-scope").map_or("", String::as_str), scopes);
-            let claims = validated.claims.as_ref().unwrap();
-            let claimed = claims.fields.get("scope").and_then(|value| value.kind.clone());
-            let claimed = claimed.map(|kind| format!("{kind:?}")).unwrap_or_default();
-            assert!(claimed.contains(&format!("\"{scopes}\"")) || scopes.is_empty(), "{claimed}");
-        }
+        let answer = agreed_at(&self.0, token, leaf, scope).await;
+        self.1.knows_what(&self.0).await;
+        assert_eq!(agreed_at(&self.1.running, token, leaf, scope).await, answer, "at an edge");
         answer
-    }
-
-    /// Introspection by a proxy for the orders resource, over HTTP and gRPC.
-    async fn introspected(&self, token: &str) -> Value {
-        let proxy = self.0.svid("/orders-proxy");
-        let http = self.0.send(&proxy, post("/oauth2/introspect", &[("token", token)])).await.ok();
-        let request = IntrospectTokenRequest { token: token.to_owned(), ..IntrospectTokenRequest::default() };
-        let grpc = self.0.tokens(&proxy).introspect_token(request).await.unwrap().into_inner();
-        assert_eq!(http["active"], grpc.active);
-        if let Some(claims) = grpc.claims {
-            let scope = claims.fields.get("scope").and_then(|value| value.kind.clone());
-            let scope = format!("{scope:?}");
-            assert!(scope.contains(http["scope"].as_str().unwrap_or("None")), "{scope}: {http}");
-        }
-        http
     }
 
     async fn present(&self, client_id: &str) -> Client {
@@ -135,12 +89,70 @@ impl Fixture {
 
     /// Changes the configuration while the server serves.
     fn configure(&self, from: &str, to: &str) {
-        let path = self.0.setup.path("lanyard.yaml");
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(text.contains(from), "{text}");
-        fs::write(path, text.replace(from, to)).unwrap();
-        self.0.server.reload();
+        for server in [&self.0, &self.1.running] {
+            let path = server.setup.path("lanyard.yaml");
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from), "{text}");
+            fs::write(path, text.replace(from, to)).unwrap();
+            server.server.reload();
+        }
     }
+}
+
+async fn agreed_at(server: &TestServer, token: &str, leaf: &Leaf, scope: &str) -> Agreed {
+    let request = |evidence: Option<Evidence>| ValidateBindingRequest {
+        access_token: token.to_owned(),
+        evidence,
+        audience: ORDERS.to_owned(),
+        scope: scope.to_owned(),
+        receipt: false,
+    };
+    let proxy = server.svid("/proxy");
+    let validated = server.ask(&proxy, request(certificate_of(leaf))).await.unwrap();
+    let answer = match validated.decision() {
+        Decision::Allow => Ok(()),
+        Decision::Deny => Err(validated.reason()),
+        Decision::Unspecified => panic!("no decision"),
+    };
+    let mut stream = BindingStream::open(server.bindings(&proxy)).await;
+    let streamed = stream.ask(&request(certificate_of(leaf))).await.unwrap();
+    assert_eq!(streamed, answer.map_or_else(StreamOutcome::Denied, |()| StreamOutcome::Allowed));
+    let (method, path) = match scope {
+        "orders.read" => ("GET", "/orders/1"),
+        "orders.write" => ("POST", "/orders"),
+        _ => ("GET", "/whoami"),
+    };
+    let checked = server.check(Asked::with(token, leaf).to(method, path)).await;
+    let code = answer.err().map_or("", |reason| reason.as_str_name().trim_start_matches("DENY_REASON_"));
+    assert_eq!(checked.reason(), code, "{checked:?}");
+    let introspected = introspected(server, token).await;
+    let active = introspected["active"] == true;
+    let scopes = introspected["scope"].as_str().unwrap_or_default();
+    let counts = active && scope.split(' ').all(|one| one.is_empty() || scopes.split(' ').any(|has| has == one));
+    assert_eq!(counts, answer.is_ok(), "{introspected}");
+    if let Answer::Through { set, .. } = &checked {
+        assert_eq!(set.get("x-lanyard-scope").map_or("", String::as_str), scopes);
+        let claims = validated.claims.as_ref().unwrap();
+        let claimed = claims.fields.get("scope").and_then(|value| value.kind.clone());
+        let claimed = claimed.map(|kind| format!("{kind:?}")).unwrap_or_default();
+        assert!(claimed.contains(&format!("\"{scopes}\"")) || scopes.is_empty(), "{claimed}");
+    }
+    answer
+}
+
+/// Introspection by a proxy for the orders resource, over HTTP and gRPC.
+async fn introspected(server: &TestServer, token: &str) -> Value {
+    let proxy = server.svid("/orders-proxy");
+    let http = server.send(&proxy, post("/oauth2/introspect", &[("token", token)])).await.ok();
+    let request = IntrospectTokenRequest { token: token.to_owned(), ..IntrospectTokenRequest::default() };
+    let grpc = server.tokens(&proxy).introspect_token(request).await.unwrap().into_inner();
+    assert_eq!(http["active"], grpc.active);
+    if let Some(claims) = grpc.claims {
+        let scope = claims.fields.get("scope").and_then(|value| value.kind.clone());
+        let scope = format!("{scope:?}");
+        assert!(scope.contains(http["scope"].as_str().unwrap_or("None")), "{scope}: {http}");
+    }
+    http
 }
 
 #[tokio::test]
@@ -153,12 +165,12 @@ async fn a_scope_that_the_registration_loses_is_lost_to_its_tokens_until_it_is_b
     fixture.change(CHECKOUT, |client| Client { scope: "orders.read".to_owned(), ..client }).await;
     assert_eq!(fixture.agreed(&token, &leaf, "orders.write").await, Err(DenyReason::InsufficientScope));
     assert_eq!(fixture.agreed(&token, &leaf, "orders.read").await, Ok(()));
-    assert_eq!(fixture.introspected(&token).await["scope"], "orders.read");
+    assert_eq!(introspected(&fixture.0, &token).await["scope"], "orders.read");
     // A scope that it never had is not given to a token by the registration.
     let wide = "orders.read orders.write orders.admin".to_owned();
     fixture.change(CHECKOUT, |client| Client { scope: wide, ..client }).await;
     assert_eq!(fixture.agreed(&token, &leaf, "orders.write").await, Ok(()));
-    assert_eq!(fixture.introspected(&token).await["scope"], BOTH);
+    assert_eq!(introspected(&fixture.0, &token).await["scope"], BOTH);
 }
 
 #[tokio::test]
@@ -170,7 +182,7 @@ async fn an_audience_that_the_registration_loses_is_lost_to_its_tokens_and_no_ot
     let leaf = fixture.0.svid("/checkout");
     let token = fixture.0.token(&leaf).await;
     assert_eq!(fixture.agreed(&token, &leaf, "orders.read").await, Ok(()));
-    assert_eq!(fixture.introspected(&token).await["aud"], json!(both));
+    assert_eq!(introspected(&fixture.0, &token).await["aud"], json!(both));
     fixture.change(CHECKOUT, |client| Client { audience: vec![BILLING.to_owned()], ..client }).await;
     assert_eq!(fixture.agreed(&token, &leaf, "orders.read").await, Err(DenyReason::WrongAudience));
     let elsewhere = ValidateBindingRequest {
@@ -319,12 +331,16 @@ async fn an_issuer_that_is_no_longer_trusted_denies_its_clients_and_no_others() 
     let token = fixture.0.issue(&own, asserting("account", &issuer.token())).await.unwrap().access_token;
     let others = fixture.token_as(&leaf, CHECKOUT).await;
     assert_eq!(fixture.agreed(&token, &own, "orders.read").await, Ok(()));
-    let authority = fixture.0.server.authority();
-    let before = authority.trust().as_ref().clone();
-    authority.replace_trust(TrustBundles { issuers: BTreeMap::new(), ..before.clone() });
+    let replace = |trust: &TrustBundles| {
+        for server in [&fixture.0, &fixture.1.running] {
+            server.server.authority().replace_trust(trust.clone());
+        }
+    };
+    let before = fixture.0.server.authority().trust().as_ref().clone();
+    replace(&TrustBundles { issuers: BTreeMap::new(), ..before.clone() });
     assert_eq!(fixture.agreed(&token, &own, "orders.read").await, Err(DenyReason::IssuerUntrusted));
     assert_eq!(fixture.agreed(&others, &leaf, "orders.read").await, Ok(()));
-    authority.replace_trust(before);
+    replace(&before);
     assert_eq!(fixture.agreed(&token, &own, "orders.read").await, Ok(()));
 }
 
@@ -380,7 +396,7 @@ async fn at_a_resource_that_defines_scopes_no_other_scope_of_a_token_counts() {
             receipt: false,
         };
         let answer = fixture.0.ask(&fixture.0.svid("/proxy"), request).await.unwrap();
-        (answer.decision() == Decision::Allow, fixture.introspected(&token).await["scope"].clone())
+        (answer.decision() == Decision::Allow, introspected(&fixture.0, &token).await["scope"].clone())
     };
     assert_eq!(asked("orders.write").await, (true, json!(BOTH)));
     define("orders.read", "orders.read").await;

@@ -29,6 +29,7 @@ use crate::support::check;
 use crate::support::check::Asked;
 use crate::support::check::route;
 use crate::support::door::within;
+use crate::support::edge::Edge;
 use crate::support::leaf::Leaf;
 use crate::support::revocation::certificate;
 use crate::support::revocation::client;
@@ -43,6 +44,7 @@ use crate::support::server::spiffe_client;
 /// Those who ask are of another trust domain than those whom the revocations concern.
 struct Protocols {
     server: TestServer,
+    edge: Edge,
     proxy: Leaf,
     stream: BindingStream,
 }
@@ -58,27 +60,38 @@ impl Protocols {
         server.register(Client { client_id: "all".to_owned(), spiffe_id: pattern, ..spiffe_client("") }).await.unwrap();
         let proxy = server.svid("/proxy");
         let stream = BindingStream::open(server.bindings(&proxy)).await;
-        Self { server, proxy, stream }
+        let edge = Edge::start(&server, |_| {}).await;
+        Self { server, edge, proxy, stream }
     }
 
-    /// Why all of them refuse a token with its own certificate, if they do.
+    /// Why all of them refuse a token with its own certificate, if they do, here and at an edge.
     async fn answer(&mut self, name: &str, token: &str, leaf: &Leaf) -> Option<DenyReason> {
+        let denied = answer_at(&self.server, &self.proxy, name, token, leaf).await;
         let question = ValidateBindingRequest { evidence: certificate_of(leaf), ..use_of(token) };
-        let reason = self.server.ask(&self.proxy, question.clone()).await.unwrap().reason();
-        let denied = Some(reason).filter(|reason| *reason != DenyReason::Unspecified);
         let streamed = self.stream.ask(&question).await.unwrap();
         assert_eq!(streamed, denied.map_or(StreamOutcome::Allowed, StreamOutcome::Denied), "{name}");
-        let checked = self.server.check_as(&self.proxy, Asked::with(token, leaf).to("GET", "/any")).await;
-        let code = denied.map(|reason| reason.as_str_name().replace("DENY_REASON_", "")).unwrap_or_default();
-        assert_eq!(checked.reason(), code, "{name}");
-        let form = [("token", token)];
-        let over_http = self.server.post(&self.proxy, "/oauth2/introspect", &form).await.ok();
-        assert_eq!(over_http["active"], json!(denied.is_none()), "{name}");
-        let request = IntrospectTokenRequest { token: token.to_owned(), ..IntrospectTokenRequest::default() };
-        let over_grpc = self.server.tokens(&self.proxy).introspect_token(request).await.unwrap().into_inner();
-        assert_eq!(over_grpc.active, denied.is_none(), "{name}");
+        self.edge.knows_what(&self.server).await;
+        let at_edge = answer_at(&self.edge.running, &self.proxy, name, token, leaf).await;
+        assert_eq!(at_edge, denied, "{name}, at an edge");
         denied
     }
+}
+
+/// What one server answers by each of its protocols.
+async fn answer_at(server: &TestServer, proxy: &Leaf, name: &str, token: &str, leaf: &Leaf) -> Option<DenyReason> {
+    let question = ValidateBindingRequest { evidence: certificate_of(leaf), ..use_of(token) };
+    let reason = server.ask(proxy, question.clone()).await.unwrap().reason();
+    let denied = Some(reason).filter(|reason| *reason != DenyReason::Unspecified);
+    let checked = server.check_as(proxy, Asked::with(token, leaf).to("GET", "/any")).await;
+    let code = denied.map(|reason| reason.as_str_name().replace("DENY_REASON_", "")).unwrap_or_default();
+    assert_eq!(checked.reason(), code, "{name}");
+    let form = [("token", token)];
+    let over_http = server.post(proxy, "/oauth2/introspect", &form).await.ok();
+    assert_eq!(over_http["active"], json!(denied.is_none()), "{name}");
+    let request = IntrospectTokenRequest { token: token.to_owned(), ..IntrospectTokenRequest::default() };
+    let over_grpc = server.tokens(proxy).introspect_token(request).await.unwrap().into_inner();
+    assert_eq!(over_grpc.active, denied.is_none(), "{name}");
+    denied
 }
 
 #[tokio::test]

@@ -29,11 +29,13 @@ use crate::support::calls::self_signed_client;
 use crate::support::check;
 use crate::support::check::Asked;
 use crate::support::check::route;
+use crate::support::edge::Edge;
 use crate::support::http::Http;
 use crate::support::http::post;
 use crate::support::leaf::Leaf;
 use crate::support::local::listen_locally;
 use crate::support::server::ORDERS;
+use crate::support::server::Setup;
 use crate::support::server::TestServer;
 use crate::support::server::certificate_of;
 use crate::support::server::spiffe_client;
@@ -114,7 +116,10 @@ impl Asker {
 /// A server with tokens whose signing key is at hand.
 struct TokenFixture {
     server: TestServer,
+    edge: Edge,
     askers: Vec<Asker>,
+    /// The first of them, at an edge.
+    at_edge: Vec<Asker>,
     leaf: Leaf,
     token: String,
     others: Vec<Leaf>,
@@ -137,19 +142,34 @@ impl TokenFixture {
             Asker::new(&server, &server.svid("/admin"), "", "/proxy", EVERY).await,
             Asker::new(&server, &orders, ORDERS, "/orders-proxy", &[ORDERS]).await,
         ];
+        let at_edge = |setup: &mut Setup| {
+            setup.tokens = "{unbound: true}".to_owned();
+            listen_locally(setup, "resources: ['*']");
+        };
+        let edge = Edge::start(&server, at_edge).await;
+        let at_edge = vec![
+            Asker::new(&edge.running, &server.svid("/orders-proxy"), "", "/orders-proxy", &[ORDERS]).await,
+            Asker::new(&edge.running, &server.svid("/proxy"), "", "/proxy", EVERY).await,
+        ];
         let leaf = server.workload("/good").await;
         let token = server.token(&leaf).await;
         let others = vec![server.workload("/thief").await, server.svid("/good"), self_signed("thief").issue()];
-        Self { server, askers, leaf, token, others }
+        Self { server, edge, askers, at_edge, leaf, token, others }
     }
 
     /// Holds all voices to one answer about a token that is bound to `leaf`, and tells what it is at the orders resource.
     async fn evaluate(&mut self, name: &str, token: &str, leaf: &Leaf) -> Option<DenyReason> {
         let mut first = None;
+        self.edge.knows_what(&self.server).await;
+        let mut at_edge = self.at_edge.iter_mut();
         for asker in &mut self.askers {
             let confirmed = asker.confirmed(token).await;
             let own = asker.allows(token, certificate_of(leaf)).await;
             assert_eq!(confirmed.is_some(), own.is_ok(), "{name}: {own:?}");
+            if let Some(at_edge) = at_edge.next() {
+                assert_eq!(at_edge.confirmed(token).await, confirmed, "{name}, at an edge");
+                assert_eq!(at_edge.allows(token, certificate_of(leaf)).await, own, "{name}, at an edge");
+            }
             if first.is_some() {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod decisions;
+mod fleet;
 mod freshness;
 mod refused;
 mod upstream_store;

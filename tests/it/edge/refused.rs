@@ -6,7 +6,6 @@ use tonic::Code;
 use tonic::Request;
 use tonic::client::Grpc;
 use tonic_prost::ProstCodec;
-use tonic_types::StatusExt as _;
 
 use crate::support::edge::Edge;
 use crate::support::http::Http;
@@ -75,7 +74,7 @@ async fn everything_else_is_refused_with_the_name_of_the_centre() {
                 } else {
                     call(&edge, &centre, &admin, name).await
                 };
-                let info = status.as_ref().and_then(|status| status.get_details_error_info());
+                let info = status.as_ref().and_then(tonic_types::StatusExt::get_details_error_info);
                 let is_refused = info.as_ref().is_some_and(|info| info.reason == "NOT_AT_AN_EDGE");
                 assert_eq!(is_refused, !method.at_edges, "{name}: {status:?}");
                 if is_refused {

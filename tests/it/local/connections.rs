@@ -115,8 +115,8 @@ async fn the_file_is_for_its_owner_and_its_group_and_takes_the_place_of_one_that
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
     assert!(is_served(&server).await.unwrap());
     // One that somebody listens on stays.
-    let mut second = Setup::default();
-    second.local = Some(format!("{{unix: {}, proxies: [{{uid: 0, {EVERY}}}]}}", path.display()));
+    let local = Some(format!("{{unix: {}, proxies: [{{uid: 0, {EVERY}}}]}}", path.display()));
+    let second = Setup { local, ..Setup::default() };
     second.write();
     let refused = Box::pin(second.start()).await.err().expect("a socket for two").to_string();
     assert!(refused.contains("`local`"), "{refused}");
@@ -164,8 +164,7 @@ async fn a_proxy_on_this_machine_has_a_share_as_any_other() {
 #[test]
 fn a_configuration_that_says_less_or_more_than_who_may_ask_is_refused() {
     let refused = |local: &str| {
-        let mut setup = Setup::default();
-        setup.local = Some(local.to_owned());
+        let setup = Setup { local: Some(local.to_owned()), ..Setup::default() };
         setup.write();
         config::load(&setup.path("lanyard.yaml")).err().map(|error| error.to_string())
     };

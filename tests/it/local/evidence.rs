@@ -64,7 +64,7 @@ async fn refusals_name_the_user_and_no_name_of_the_clients() {
         server.channel(&server.svid("/admin")),
     );
     let reference = body["reference"].as_str().unwrap().to_owned();
-    let request = lanyard::proto::ExplainRefusalRequest { reference, ..Default::default() };
+    let request = lanyard::proto::ExplainRefusalRequest { reference };
     let explained = explanations.explain_refusal(request).await.unwrap().into_inner();
     let sender = format!("uid:{}", own_uid(&server.setup));
     assert!(format!("{explained:?}").contains(&format!("\"{sender}\"")), "{explained:?}");

@@ -235,7 +235,7 @@ fn no_code_of_a_refused_handshake_has_changed() {
     // A certificate is refused under its own reason.
     assert_eq!(
         codes::<HandshakeErrorCode>(),
-        ["UNPROVEN", "HANDSHAKE_FAILED", "TOO_SLOW", "DISPLACED", "PROXY_HEADER"]
+        ["UNPROVEN", "HANDSHAKE_FAILED", "TOO_SLOW", "DISPLACED", "PROXY_HEADER", "USER_UNKNOWN"]
     );
 }
 

@@ -156,7 +156,7 @@ impl Fleet {
 
     pub fn at(&self, index: usize) -> Replica {
         let proxy = self.channel(index, &self.svid("/proxy"));
-        Replica { bindings: BindingServiceClient::new(proxy), admin: self.channel(index, &self.svid("/admin")) }
+        Replica::new(proxy, self.channel(index, &self.svid("/admin")))
     }
 
     /// Registers a workload at a replica, and returns its certificate.
@@ -202,6 +202,10 @@ pub struct Replica {
 }
 
 impl Replica {
+    pub fn new(proxy: Channel, admin: Channel) -> Self {
+        Self { bindings: BindingServiceClient::new(proxy), admin }
+    }
+
     pub async fn validate(&mut self, token: &str, leaf: &Leaf) -> Result<ValidateBindingResponse, Status> {
         self.ask(ValidateBindingRequest { evidence: certificate_of(leaf), ..use_of(token) }).await
     }

@@ -1,8 +1,9 @@
-//! The way from one replica to one member of etcd, which can be cut.
+//! The way from one replica to one member of etcd, or from one edge to one replica, which can be cut.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::Mutex;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpListener;
@@ -14,19 +15,27 @@ use tokio::sync::watch;
 pub struct Gate {
     pub address: SocketAddr,
     open: watch::Sender<bool>,
+    member: Arc<Mutex<SocketAddr>>,
 }
 
 impl Gate {
     pub async fn to(member: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, open) = (listener.local_addr().unwrap(), watch::Sender::new(true));
-        let state = Arc::new(open.clone());
+        let (state, member) = (Arc::new(open.clone()), Arc::new(Mutex::new(member)));
+        let leads_to = Arc::clone(&member);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                let member = *leads_to.lock().unwrap();
                 tokio::spawn(pass(stream, member, state.subscribe()));
             }
         });
-        Self { address, open }
+        Self { address, open, member }
+    }
+
+    /// Leads new connections somewhere else.
+    pub fn lead_to(&self, member: SocketAddr) {
+        *self.member.lock().unwrap() = member;
     }
 
     pub fn cut(&self) {

@@ -3,8 +3,8 @@
 mod core;
 mod faults;
 mod federated;
-mod fleet;
-mod gate;
+pub mod fleet;
+pub mod gate;
 mod history;
 mod keys;
 mod load;

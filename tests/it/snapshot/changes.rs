@@ -73,7 +73,7 @@ async fn a_beat_is_answered_with_the_age_of_the_snapshot_after_what_was_known() 
     let mut edge = Edge::listed(&server, &server.svid("/edge")).await;
     server.is_fresh_again().await;
     let young = edge.beat().await.age_ms;
-    server.advance(Duration::from_secs(3600));
+    server.advance(Duration::from_hours(1));
     let aged = edge.beat().await;
     // The store reports progress each second, and may have just now.
     assert!(aged.age_ms <= young + 3_600_000, "{aged:?}");

@@ -207,6 +207,6 @@ fn members(value: &Value) -> Vec<(String, Value)> {
             .flat_map(|(name, value)| std::iter::once((name.clone(), value.clone())).chain(members(value)))
             .collect(),
         Value::Array(items) => items.iter().flat_map(members).collect(),
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     }
 }

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lanyard::proto::Decision;
+use lanyard::proto::ProtectedResource;
 use lanyard::proto::ValidateBindingResponse;
 use lanyard::proto::binding_service_client::BindingServiceClient;
 use tonic::Status;
@@ -32,6 +35,11 @@ impl Edge {
         let port = centre.addresses.mtls.port();
         let mut setup = Setup {
             clock: Arc::clone(&centre.setup.clock),
+            ca: centre.setup.ca.clone(),
+            other_ca: centre.setup.other_ca.clone(),
+            corp: centre.setup.corp.clone(),
+            partner: centre.setup.partner.clone(),
+            trusted_issuers: centre.setup.trusted_issuers.clone(),
             mtls_url: Some("https://lanyard.prod.example:8443".to_owned()),
             store: format!(
                 "{{upstream: {{endpoints: ['https://localhost:{port}'], ca: ca.pem, certificate: edge.pem, key: edge-key.pem}}}}"
@@ -41,20 +49,16 @@ impl Edge {
         };
         change(&mut setup);
         setup.write();
-        // Of the same trust domains as the centre.
-        let ca = &centre.setup.ca;
-        let (server, own) = (ca.server_certificate("localhost").issue(), ca.svid(EDGE).issue());
-        let files = [
-            ("ca.pem", ca.pem()),
-            ("other.pem", centre.setup.other_ca.pem()),
-            ("server.pem", server.chain_pem()),
-            ("server-key.pem", server.key_pem()),
-            ("edge.pem", own.chain_pem()),
-            ("edge-key.pem", own.key_pem()),
-        ];
-        for (name, contents) in files {
-            fs::write(setup.path(name), contents).unwrap();
+        // What the configuration of the centre names besides.
+        for file in fs::read_dir(centre.setup.dir.path()).unwrap().map(Result::unwrap) {
+            let own = setup.path(file.file_name().to_str().unwrap());
+            if file.file_type().unwrap().is_file() && !own.exists() {
+                fs::copy(file.path(), own).unwrap();
+            }
         }
+        let own = centre.setup.ca.svid(EDGE).issue();
+        fs::write(setup.path("edge.pem"), own.chain_pem()).unwrap();
+        fs::write(setup.path("edge-key.pem"), own.key_pem()).unwrap();
         Self { running: Box::pin(setup.start()).await.unwrap() }
     }
 
@@ -74,6 +78,23 @@ impl Edge {
         let mut request = use_of(token);
         request.evidence = certificate_of(holder);
         bindings.validate_binding(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// Waits until it knows everything that the centre knows now, and knows that it does.
+    pub async fn knows_what(&self, centre: &TestServer) {
+        static MARKS: AtomicUsize = AtomicUsize::new(0);
+        let mark = format!("mark-{}", MARKS.fetch_add(1, Ordering::Relaxed));
+        let mark = ProtectedResource { audience: format!("https://{mark}.example"), ..ProtectedResource::default() };
+        let audience = mark.audience.clone();
+        centre.protect(mark).await.unwrap();
+        let snapshot = || self.running.server.authority().view().snapshot;
+        within(async {
+            while snapshot().resources.named(&audience).is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        self.running.is_fresh_again().await;
     }
 
     /// Waits until it decides so about a use.

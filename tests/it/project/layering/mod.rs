@@ -47,7 +47,6 @@ const MOST_LINES: usize = 400;
 fn may_import(file: &str, room: &str) -> Option<Vec<&'static str>> {
     match room {
         "authority" | "proto" | "trace_context" | "yaml" => Some(vec![]),
-        "store" => Some(vec!["authority", "proto"]),
         "signer" | "tls" | "http" | "limits" => Some(vec!["authority"]),
         "trust_sources" => Some(vec!["authority", "trace_context"]),
         "client" => Some(vec!["proto", "trace_context"]),
@@ -58,7 +57,7 @@ fn may_import(file: &str, room: &str) -> Option<Vec<&'static str>> {
             Some(own.to_vec())
         }
         "cli" if COMMANDS_BEYOND.iter().any(|command| file.starts_with(&format!("src/{command}"))) => None,
-        "messages" => Some(vec!["authority", "proto"]),
+        "messages" | "store" => Some(vec!["authority", "proto"]),
         "apply" => Some(vec!["authority", "messages", "proto"]),
         "grpc" => Some(vec!["authority", "limits", "messages", "proto", "trace_context"]),
         "cli" => Some(vec!["apply", "authority", "client", "messages", "proto", "trace_context", "yaml"]),
