@@ -20,7 +20,7 @@ use tonic_health::pb::health_server::HealthServer;
 pub type Readiness = watch::Receiver<bool>;
 
 /// The services with a health status. The empty name means the server as a whole.
-const SERVICES: [&str; 10] = [
+const SERVICES: [&str; 11] = [
     "",
     "envoy.service.auth.v3.Authorization",
     "lanyard.v1.AdminService",
@@ -30,6 +30,7 @@ const SERVICES: [&str; 10] = [
     "lanyard.v1.KeyService",
     "lanyard.v1.ProposalService",
     "lanyard.v1.RegistryService",
+    "lanyard.v1.SnapshotService",
     "lanyard.v1.TokenService",
 ];
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use lanyard::config;
+use lanyard::config::StoreConfig;
 use serde_json::Value;
 use serde_json::json;
 use tempfile::TempDir;
@@ -49,6 +51,19 @@ fn without_edges_nothing_of_them_is_rendered() {
     let Some(all) = helm::all_rendered() else { return };
     for rendered in &all {
         assert!(!rendered.text.contains("DaemonSet") && !rendered.text.contains("edge"), "{}", rendered.name);
+    }
+}
+
+#[test]
+fn the_edges_read_the_configuration_that_is_rendered_for_them() {
+    for (example, flags) in SOURCES {
+        let Some(rendered) = with_edges(example, flags) else { return };
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("lanyard.yaml");
+        let map = rendered.named("ConfigMap", &format!("{}-edge", server_name(&rendered))).unwrap();
+        fs::write(&path, map["data"]["lanyard.yaml"].as_str().unwrap()).unwrap();
+        let read = config::load(&path).unwrap_or_else(|error| panic!("{example}: {error}"));
+        assert!(matches!(read.store, StoreConfig::Upstream(_)), "{example}: {:?}", read.store);
     }
 }
 

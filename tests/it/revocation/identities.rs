@@ -159,7 +159,7 @@ async fn a_pattern_a_trust_domain_or_a_role_that_cannot_be_read_is_refused() {
         trust_domain("PROD.example"),
         trust_domain("a b"),
         Target::Role(0),
-        Target::Role(5),
+        Target::Role(6),
     ] {
         let outcome = server.revoke_as(&server.svid("/admin"), of(target.clone())).await;
         assert_eq!(refusal(outcome), refused, "{target:?}");
