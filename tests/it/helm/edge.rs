@@ -50,7 +50,7 @@ fn server_name(rendered: &Rendered) -> String {
 fn without_edges_nothing_of_them_is_rendered() {
     let Some(all) = helm::all_rendered() else { return };
     for rendered in &all {
-        assert!(!rendered.text.contains("DaemonSet") && !rendered.text.contains("edge"), "{}", rendered.name);
+        assert!(!rendered.text.contains("DaemonSet") && !rendered.text.contains("-edge"), "{}", rendered.name);
     }
 }
 
