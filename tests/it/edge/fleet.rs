@@ -122,8 +122,8 @@ async fn denied(mut edge: Replica, token: String, leaf: Arc<Leaf>, start: Instan
 
 /// Revokes a token in each round, at another replica each time, while all edges are asked. Returns how long after the
 /// revocation was acknowledged each edge denied, the shortest first.
-async fn revoke_in_rounds(fleet: &Fleet, edges: &Edges, rounds: usize) -> Vec<Duration> {
-    let leaf = Arc::new(fleet.workload(0, "/checkout").await);
+async fn revoke_in_rounds(fleet: &Fleet, edges: &Edges, path: &str, rounds: usize) -> Vec<Duration> {
+    let leaf = Arc::new(fleet.workload(0, path).await);
     let mut times = Vec::new();
     for round in 0..rounds {
         let token = fleet.token(round % COUNT, &leaf).await;
@@ -231,7 +231,7 @@ async fn replace_replicas(fleet: &mut Fleet, edges: &Edges) {
 async fn what_is_revoked_at_any_replica_is_denied_at_each_edge_and_stays_so() {
     let Some(fleet) = Fleet::start(Options::default()).await else { return };
     let edges = Edges::start(&fleet, 3).await;
-    assert_eq!(revoke_in_rounds(&fleet, &edges, 3).await.len(), 9);
+    assert_eq!(revoke_in_rounds(&fleet, &edges, "/checkout", 3).await.len(), 9);
     cut_off(&fleet, &edges, &[1]).await;
 }
 
@@ -240,11 +240,11 @@ async fn what_is_revoked_at_any_replica_is_denied_at_each_edge_and_stays_so() {
 async fn long_of_20_edges_none_decides_wrongly_while_replicas_and_ways_come_and_go() {
     let Some(mut fleet) = Fleet::start(Options::default()).await else { return };
     let edges = Edges::start(&fleet, 20).await;
-    let times = revoke_in_rounds(&fleet, &edges, 30).await;
+    let times = revoke_in_rounds(&fleet, &edges, "/checkout", 30).await;
     let at = |share: usize| times[(times.len() - 1) * share / 100];
     println!("revocation to denial at 20 edges, {} of them: p50 {:?}, p99 {:?}", times.len(), at(50), at(99));
     cut_off(&fleet, &edges, &[3]).await;
     replace_replicas(&mut fleet, &edges).await;
     cut_off(&fleet, &edges, &(0..20).collect::<Vec<_>>()).await;
-    revoke_in_rounds(&fleet, &edges, 3).await;
+    revoke_in_rounds(&fleet, &edges, "/again", 3).await;
 }
